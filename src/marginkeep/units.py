@@ -115,7 +115,7 @@ def to_units(value: object, unit: Fraction, what: str, unit_name: str = "unit") 
             f"{what} {format_exact(exact)} is not a multiple of the {unit_name} {format_exact(unit)}: "
             f"use {format_exact(below * unit)} or {format_exact((below + 1) * unit)}, or a finer {unit_name}"
         )
-    return count.numerator
+    return int(count.numerator)
 
 
 def parse_rate(value: object, what: str) -> int:

@@ -1,0 +1,226 @@
+"""Exact health of a whole book: Numba kernels over the columns, equal to `marginkeep.book.health` to the unit.
+
+The leaves are the twin's own functions, compiled; only the loops are written twice. Importing this module imports
+Numba (about half a second), so callers import it only when a book is large enough to gain by it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from marginkeep import units
+from marginkeep.book import columns as c
+from marginkeep.book.account import SYSTEM
+from marginkeep.margin import tiered
+from marginkeep.rulebook.model import INITIAL
+
+if TYPE_CHECKING:
+    from marginkeep.book.columns import Book, Rows
+    from marginkeep.book.valuation import Valuation
+
+_compiled = njit(cache=True, inline="always", error_model="numpy")
+_rate_floor = _compiled(units.rate_floor)
+_convert_floor = _compiled(tiered.convert_floor)
+_signed_value = _compiled(tiered.signed_value)
+_notional = _compiled(tiered.notional)
+_requirement_by_value = _compiled(tiered.requirement_by_value)
+_requirement_by_size = _compiled(tiered.requirement_by_size)
+
+
+SIGN, X, Y, FUNDING_INDEX, SETTLE_X, SETTLE_Y, BY_SIZE, FIRST_TIER, LAST_TIER, PROFIT_WEIGHT, TAKER_FEE, PLAIN = range(
+    12
+)
+
+
+class LevelColumns(NamedTuple):
+    """Rules and prices at one level, gathered for the kernels: everything a position's row needs is in one row.
+
+    Attributes
+    ----------
+    markets : int64[markets, 12], columns `SIGN` ... `PLAIN`; `PLAIN` marks the common case (linear, settled in the
+        reporting asset, whole units, tiers by value, profit counted in full) that needs no conversion
+    tiers : int64[tiers, 5]: floor, offset, rate, whole, part
+    assets : int64[assets, 4]: x, y, weight, debt weight
+    """
+
+    markets: Rows
+    tiers: Rows
+    assets: Rows
+
+
+def level_columns(valuation: Valuation, level: int) -> LevelColumns:
+    """Gather rules at a level and current prices into columns for the kernels."""
+    tables = valuation.tables
+    tiers: list[tuple[int, int, int, int, int]] = []
+    markets = np.zeros((len(tables.markets), 12), np.int64)
+    for table in tables.markets:
+        first = len(tiers)
+        tiers.extend(table.tiers[level])
+        x, y = valuation.market_x[table.index], valuation.market_y[table.index]
+        settle_x, settle_y = valuation.asset_x[table.settle], valuation.asset_y[table.settle]
+        weight = table.profit_weight[level]
+        plain = (table.sign, y, settle_x, settle_y, table.by_size, weight) == (1, 1, 1, 1, False, units.RATE_ONE)
+        markets[table.index] = (
+            *(table.sign, x, y, valuation.funding[table.index], settle_x, settle_y),
+            *(table.by_size, first, len(tiers) - 1, weight, table.market.taker_fee, plain),
+        )
+    assets = [
+        (valuation.asset_x[a.index], valuation.asset_y[a.index], a.weight[level], a.debt_weight[level])
+        for a in tables.assets
+    ]
+    return LevelColumns(markets, np.array(tiers, np.int64).reshape(-1, 5), np.array(assets, np.int64))
+
+
+@_compiled
+def _size_requirement(size: int, number: int, markets: Rows, tiers: Rows) -> int:
+    x, y = markets[number, X], markets[number, Y]
+    measure = abs(size) if markets[number, BY_SIZE] else _notional(size, x, y)
+    tier = _tier_at(measure, number, markets, tiers)
+    offset, rate, whole, part = tiers[tier, 1], tiers[tier, 2], tiers[tier, 3], tiers[tier, 4]
+    if markets[number, BY_SIZE]:
+        return _requirement_by_size(measure, offset, rate, whole, part, x, y) if size else 0
+    return _requirement_by_value(measure, offset, rate, whole, part)
+
+
+@_compiled
+def _tier_at(measure: int, number: int, markets: Rows, tiers: Rows) -> int:
+    tier, last = markets[number, FIRST_TIER], markets[number, LAST_TIER]
+    while tier < last and tiers[tier + 1, 0] <= measure:
+        tier += 1
+    return tier
+
+
+@_compiled
+def _order_loss(size: int, cost: int, number: int, markets: Rows) -> int:
+    value = _signed_value(size, markets[number, SIGN], markets[number, X], markets[number, Y])
+    return max(0, cost - value) - _rate_floor(-abs(cost), markets[number, TAKER_FEE])
+
+
+@njit(cache=True, error_model="numpy")
+def _requirement_with_orders(positions: Rows, slot: int, markets: Rows, tiers: Rows) -> int:
+    number, size = positions[slot, c.MARKET], positions[slot, c.SIZE]
+    bid, ask = positions[slot, c.BID_SIZE], positions[slot, c.ASK_SIZE]
+    worst = _size_requirement(size, number, markets, tiers)
+    if bid:
+        loss = _order_loss(bid, positions[slot, c.BID_COST], number, markets)
+        worst = max(worst, loss + _size_requirement(size + bid, number, markets, tiers))
+    if ask:
+        loss = _order_loss(-ask, positions[slot, c.ASK_COST], number, markets)
+        worst = max(worst, loss + _size_requirement(size - ask, number, markets, tiers))
+    return worst
+
+
+@_compiled
+def _profit(positions: Rows, slot: int, number: int, markets: Rows) -> int:
+    size = positions[slot, c.SIZE]
+    value = _signed_value(size, markets[number, SIGN], markets[number, X], markets[number, Y])
+    moved = markets[number, FUNDING_INDEX] - positions[slot, c.FUNDING]
+    return value - positions[slot, c.COST] + (_rate_floor(-size, moved) if moved else 0)
+
+
+@_compiled
+def _plain_terms(positions: Rows, slot: int, number: int, markets: Rows, tiers: Rows) -> tuple[int, int]:
+    """Return what `_terms` returns for a plain market, where every conversion is by one."""
+    size = positions[slot, c.SIZE]
+    value = size * markets[number, X]
+    tier = _tier_at(abs(value), number, markets, tiers)
+    required = _requirement_by_value(abs(value), tiers[tier, 1], tiers[tier, 2], tiers[tier, 3], tiers[tier, 4])
+    moved = markets[number, FUNDING_INDEX] - positions[slot, c.FUNDING]
+    return value - positions[slot, c.COST] + (_rate_floor(-size, moved) if moved else 0), required
+
+
+@njit(cache=True, error_model="numpy")
+def _terms(positions: Rows, slot: int, number: int, markets: Rows, tiers: Rows, with_orders: bool) -> tuple[int, int]:
+    if with_orders:
+        required = _requirement_with_orders(positions, slot, markets, tiers)
+    else:
+        required = _size_requirement(positions[slot, c.SIZE], number, markets, tiers)
+    counted = _profit(positions, slot, number, markets)
+    if counted > 0:
+        counted = _rate_floor(counted, markets[number, PROFIT_WEIGHT])
+    x, y = markets[number, SETTLE_X], markets[number, SETTLE_Y]
+    return _convert_floor(counted, x, y), -_convert_floor(-required, x, y)
+
+
+@_compiled
+def _balances(balances: Rows, start: int, count: int, assets: Rows) -> tuple[int, int]:
+    held = owed = 0
+    for slot in range(start, start + count):
+        asset, worth = balances[slot, c.ASSET], balances[slot, c.AMOUNT]
+        if assets[asset, 0] != 1 or assets[asset, 1] != 1:
+            worth = _convert_floor(worth, assets[asset, 0], assets[asset, 1])
+        if worth >= 0:
+            held += _rate_floor(worth, assets[asset, 2])
+        else:
+            owed -= _rate_floor(worth, assets[asset, 3])
+    return held, owed
+
+
+@njit(cache=True, error_model="numpy")
+def _measure_all(
+    accounts: Rows,
+    positions: Rows,
+    balances: Rows,
+    markets: Rows,
+    tiers: Rows,
+    assets: Rows,
+    with_orders: bool,
+    collateral: Rows,
+    requirement: Rows,
+) -> None:
+    for index in range(len(collateral)):
+        held, owed = _balances(balances, accounts[index, c.BALANCE_START], accounts[index, c.BALANCE_COUNT], assets)
+        start = accounts[index, c.POSITION_START]
+        end = start + accounts[index, c.POSITION_COUNT]
+        if accounts[index, c.MODE] == SYSTEM:
+            end, owed = start, 0
+        for slot in range(start, end):
+            number = positions[slot, c.MARKET]
+            if markets[number, PLAIN] and not with_orders:
+                counted, required = _plain_terms(positions, slot, number, markets, tiers)
+            else:
+                counted, required = _terms(positions, slot, number, markets, tiers, with_orders)
+            held += counted
+            owed += required
+        collateral[index] = held
+        requirement[index] = owed
+
+
+@njit(cache=True, error_model="numpy")
+def _equity_all(accounts: Rows, positions: Rows, balances: Rows, markets: Rows, assets: Rows, equity: Rows) -> None:
+    for index in range(len(equity)):
+        total = 0
+        start = accounts[index, c.BALANCE_START]
+        for slot in range(start, start + accounts[index, c.BALANCE_COUNT]):
+            asset = balances[slot, c.ASSET]
+            total += _convert_floor(balances[slot, c.AMOUNT], assets[asset, 0], assets[asset, 1])
+        start = accounts[index, c.POSITION_START]
+        for slot in range(start, start + accounts[index, c.POSITION_COUNT]):
+            number = positions[slot, c.MARKET]
+            profit = _profit(positions, slot, number, markets)
+            total += _convert_floor(profit, markets[number, SETTLE_X], markets[number, SETTLE_Y])
+        equity[index] = total
+
+
+def measure_all(book: Book, valuation: Valuation, level: int) -> tuple[Rows, Rows]:
+    """Return (collateral, requirement), int64[accounts] each, of every account at a level, in reporting units."""
+    collateral = np.empty(book.count, np.int64)
+    requirement = np.empty(book.count, np.int64)
+    columns = level_columns(valuation, level)
+    _measure_all(*_rows(book), *columns, level == INITIAL, collateral, requirement)
+    return collateral, requirement
+
+
+def equity_all(book: Book, valuation: Valuation) -> Rows:
+    """Return the equity, int64[accounts], of every account in reporting units."""
+    equity = np.empty(book.count, np.int64)
+    columns = level_columns(valuation, INITIAL)
+    _equity_all(*_rows(book), columns.markets, columns.assets, equity)
+    return equity
+
+
+def _rows(book: Book) -> tuple[Rows, Rows, Rows]:
+    return book.accounts, book.positions.rows, book.balances.rows

@@ -1,0 +1,82 @@
+"""One canonical text of a rulebook: what its hash covers and what a comparison compares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from marginkeep.rulebook.model import LEVELS, Rulebook
+from marginkeep.units import format_exact, format_units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_RATES = {"weight", "debt_weight", "profit_weight", "rates", "maker_fee", "taker_fee"}
+_TERMS = {"slippage", "penalty", "liquidator_share"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One parameter that two rulebooks state differently; None where one of them does not have it."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+def canonical(rulebook: Rulebook) -> dict[str, str]:
+    """Return every parameter as path -> decimal string, in a fixed order."""
+    lines = {"name": rulebook.name, "reporting": rulebook.reporting}
+    for group, table in (("assets", rulebook.assets), ("markets", rulebook.markets)):
+        for name in sorted(table):
+            lines.update(_flatten(f"{group}.{name}", table[name]))
+    return lines
+
+
+def _flatten(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if is_dataclass(value) and not isinstance(value, type):
+        for item in fields(value):
+            yield from _named(path, item.name, getattr(value, item.name))
+    elif isinstance(value, tuple):
+        for index, entry in enumerate(value):
+            yield from _flatten(f"{path}[{index}]", entry)
+    elif value is not None:
+        yield path, format_exact(value) if isinstance(value, Fraction) else str(value)
+
+
+def _named(path: str, name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if name in _RATES and isinstance(value, tuple):
+        stem = path if name == "rates" else f"{path}.{name}"
+        for level, rate in zip(LEVELS, value, strict=True):
+            yield f"{stem}.{level}", format_units(rate, 9)
+    elif name in _RATES or name in _TERMS:
+        yield f"{path}.{name}", format_units(value, 9)
+    else:
+        yield from _flatten(f"{path}.{name}", value)
+
+
+def rulebook_hash(rulebook: Rulebook) -> str:
+    """Return the SHA-256 of the canonical text, as hexadecimal.
+
+    The order of assets and markets is part of it: it is the order of the engine's tables.
+    """
+    body = {
+        "parameters": canonical(rulebook),
+        "order": [list(rulebook.assets), list(rulebook.markets)],
+    }
+    return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
+
+
+def compare(before: Rulebook, after: Rulebook) -> tuple[Difference, ...]:
+    """Return what changed from one rulebook to another, in path order of the first."""
+    old, new = canonical(before), canonical(after)
+    return tuple(_differences(old, new))
+
+
+def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
+    for path in [*old, *(path for path in new if path not in old)]:
+        if old.get(path) != new.get(path):
+            yield Difference(path, old.get(path), new.get(path))

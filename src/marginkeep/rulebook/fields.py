@@ -1,0 +1,132 @@
+"""Reading a parsed TOML or JSON table field by field, so that every refusal names its path."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from marginkeep.errors import PrecisionError, RulebookError
+from marginkeep.units import format_units, parse_decimal, parse_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from fractions import Fraction
+
+_MISSING: Any = object()
+
+
+class Fields:
+    """One table of the file, with the path that leads to it. Call `finish` last: it refuses unknown keys."""
+
+    def __init__(self, table: object, path: str) -> None:
+        if not isinstance(table, dict):
+            raise RulebookError(f"{path or 'the file'} is {_shown(table)}: give a table of named fields")
+        self.table: dict[str, Any] = table
+        self.path = path
+        self._taken: set[str] = set()
+
+    def at(self, name: str) -> str:
+        """Return the full path of a field of this table."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def has(self, name: str) -> bool:
+        """Tell whether the field is given."""
+        return name in self.table
+
+    def take(self, name: str, default: Any = _MISSING) -> Any:
+        """Return the field's raw value and mark it as known."""
+        self._taken.add(name)
+        if name in self.table:
+            return self.table[name]
+        if default is _MISSING:
+            raise RulebookError(f"{self.at(name)} is missing: add it{self._near(name)}")
+        return default
+
+    def _near(self, name: str) -> str:
+        unknown = [key for key in self.table if key not in self._taken]
+        match = difflib.get_close_matches(name, unknown, n=1, cutoff=0.75)
+        return f" (did you mean it by {match[0]!r}?)" if match else ""
+
+    def text(self, name: str, default: Any = _MISSING) -> Any:
+        """Return a non-empty string (or the default as it is)."""
+        value = self.take(name, default)
+        if value is default and default is not _MISSING:
+            return value
+        if not isinstance(value, str) or not value:
+            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a non-empty text")
+        return value
+
+    def choice(self, name: str, choices: Sequence[str], default: Any = _MISSING) -> Any:
+        """Return one of the named choices."""
+        value = self.take(name, default)
+        if value not in choices:
+            raise RulebookError(f"{self.at(name)} is {_shown(value)}: use one of {', '.join(choices)}")
+        return value
+
+    def whole(self, name: str, lowest: int, highest: int, default: Any = _MISSING) -> int:
+        """Return an integer within bounds."""
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a whole number from {lowest} to {highest}")
+        return value
+
+    def positive(self, name: str, default: Any = _MISSING) -> Fraction:
+        """Return an exact decimal above zero."""
+        value = self.decimal(name, default)
+        if value <= 0:
+            raise RulebookError(f"{self.at(name)} is {_shown(self.table.get(name))}: it must be above 0")
+        return value
+
+    def decimal(self, name: str, default: Any = _MISSING) -> Fraction:
+        """Return an exact decimal."""
+        try:
+            return parse_decimal(self.take(name, default), self.at(name))
+        except PrecisionError as error:
+            raise RulebookError(str(error)) from None
+
+    def rate(self, name: str, lowest: int, highest: int, default: Any = _MISSING) -> int:
+        """Return a rate in 10^-9 within bounds."""
+        return checked_rate(self.take(name, default), self.at(name), lowest, highest)
+
+    def tables(self, name: str) -> Iterator[tuple[str, Fields]]:
+        """Yield (name, fields) of each sub-table of a field, in file order."""
+        outer = Fields(self.take(name, {}), self.at(name))
+        for key, value in outer.table.items():
+            yield key, Fields(value, outer.at(key))
+
+    def rows(self, name: str, default: Any = _MISSING) -> list[Fields]:
+        """Return each element of a field that is a list of tables."""
+        value = self.take(name, default)
+        if not isinstance(value, list):
+            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a list of tables")
+        return [Fields(row, f"{self.at(name)}[{index}]") for index, row in enumerate(value)]
+
+    def sub(self, name: str, default: Any = _MISSING) -> Fields:
+        """Return a sub-table."""
+        return Fields(self.take(name, default), self.at(name))
+
+    def finish(self) -> None:
+        """Refuse keys that nobody asked for: a misspelt parameter must not pass as its default."""
+        for key in self.table:
+            if key not in self._taken:
+                match = difflib.get_close_matches(key, self._taken, n=1)
+                cure = f"did you mean {match[0]!r}?" if match else f"known: {', '.join(sorted(self._taken))}"
+                raise RulebookError(f"{self.at(key)} is not a known field: {cure}")
+
+
+def checked_rate(value: object, path: str, lowest: int, highest: int) -> int:
+    """Return a rate in 10^-9, refusing one outside [lowest, highest]."""
+    try:
+        rate = parse_rate(value, path)
+    except PrecisionError as error:
+        raise RulebookError(str(error)) from None
+    if not lowest <= rate <= highest:
+        raise RulebookError(
+            f"{path} is {_shown(value)}: it must lie from {format_units(lowest, 9)} to {format_units(highest, 9)}"
+        )
+    return rate
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, (int, float)) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
