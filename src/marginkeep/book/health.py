@@ -96,14 +96,15 @@ def measure(account: Account, valuation: Valuation, level: int) -> Measure:
 
     collateral = sum(weight * balance * price, holdings) + sum(counted profit);
     requirement = sum(debt_weight * debt * price) + sum(position requirement), each term rounded against the account.
+    A system account is not measured: both are 0.
     """
+    if account.mode == SYSTEM:
+        return Measure(0, 0)
     collateral = requirement = 0
     for asset, amount in account.balances.items():
         held, owed = balance_terms(amount, asset, valuation, level)
         collateral += held
         requirement += owed
-    if account.mode == SYSTEM:
-        return Measure(collateral, 0)
     markets = valuation.tables.markets
     for index, position in account.positions.items():
         market = markets[index]

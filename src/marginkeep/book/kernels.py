@@ -172,11 +172,12 @@ def _measure_all(
     requirement: Rows,
 ) -> None:
     for index in range(len(collateral)):
+        if accounts[index, c.MODE] == SYSTEM:
+            collateral[index] = requirement[index] = 0
+            continue
         held, owed = _balances(balances, accounts[index, c.BALANCE_START], accounts[index, c.BALANCE_COUNT], assets)
         start = accounts[index, c.POSITION_START]
         end = start + accounts[index, c.POSITION_COUNT]
-        if accounts[index, c.MODE] == SYSTEM:
-            end, owed = start, 0
         for slot in range(start, end):
             number = positions[slot, c.MARKET]
             if markets[number, PLAIN] and not with_orders:

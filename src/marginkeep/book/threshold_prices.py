@@ -9,6 +9,7 @@ These prices are for people; the engine itself liquidates by integer health at t
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from marginkeep.book.health import equity, measure, position_terms, unrealised_profit
@@ -118,7 +119,7 @@ def _nearest_crossing(segments: list[Segment], here: Fraction, losing: int) -> F
     crossings = [point for segment in segments if (point := _root(segment)) is not None]
     crossings += [
         above.start
-        for below, above in zip(segments, segments[1:], strict=False)
+        for below, above in pairwise(segments)
         if (below.at(above.start) >= 0) != (above.at(above.start) >= 0)
     ]
     healthy = next(s for s in reversed(segments) if s.start <= here).at(here) >= 0

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MARK_KINDS: Final = frozenset({"mark_or_index", "mark", "index"})
-_PRICE_COLUMNS: Final = 4
+_PRICE_NAMES: Final = ("open", "high", "low", "close")
+_PRICE_COLUMNS: Final = len(_PRICE_NAMES)
 _CLOSE: Final = 3
 _SYMBOLS_SHOWN: Final = 5
 
@@ -126,8 +127,8 @@ def window(candles: Candles, start_ns: int | None = None, end_ns: int | None = N
 def filled(candles: Candles, *, keep: Sequence[str] = ()) -> Candles:
     """Return candles without NaN prices: gaps hold the previous close, the start waits until all have begun.
 
-    The start is the one that keeps most bars, symbols times grid times, and with equal bars most symbols; symbols
-    that begin later are left out. A filled bar has open = high = low = close = previous close and volume NaN.
+    The start is the one that keeps most bars, each symbol counted until its last, and with equal bars most symbols;
+    symbols that begin later or end before are left out. A filled bar is flat at the previous close, its volume NaN.
 
     Parameters
     ----------
@@ -278,16 +279,16 @@ def _without_bad_rows(bars: _Bars, ledger: _Ledger, drop_bad_rows: bool) -> _Bar
     if bad.any() and not drop_bad_rows:
         first = int(np.argmax(bad))
         cell = int(np.argmax(bad_cells[first]))
-        name = ("open", "high", "low", "close")[cell]
         raise PriceFileError(
             f"row {bars.row[first]}: {ledger.symbols[bars.column[first]]} at {time_text(bars.times_ns[first])}: "
-            f"{name} is {prices[first, cell]}, not a finite number above 0 ({int(bad.sum()):,} such rows): correct "
-            "the file, or drop such rows with drop_bad_rows"
+            f"{_PRICE_NAMES[cell]} is {prices[first, cell]}, not a finite number above 0 ({int(bad.sum()):,} "
+            "such rows): correct the file, or drop such rows with drop_bad_rows"
         )
     ledger.add_rows("dropped_rows", bars.column[bad], "rows had a price that is no finite positive number: dropped")
     kept = bars.take(~bad)
-    for name in (name for column, name in enumerate(ledger.symbols) if column not in kept.column):
-        raise PriceFileError(f"{name}: every row has a bad price: leave the symbol out or correct the file")
+    empty = [name for column, name in enumerate(ledger.symbols) if column not in kept.column]
+    if empty:
+        raise PriceFileError(f"{empty[0]}: every row has a bad price: leave the symbol out or correct the file")
     return kept
 
 
@@ -323,9 +324,7 @@ def _aligned(bars: _Bars, steps_ns: list[int], ledger: _Ledger) -> Candles:
     pairs = zip(ledger.symbols, steps_ns, strict=True)
     longer = [f"{name} {timeframe_text(step)}" for name, step in pairs if step > step_ns]
     if longer:
-        ledger.sentences.append(
-            f"bars longer than the grid step of {timeframe_text(step_ns)} stand where they close: {', '.join(longer)}"
-        )
+        ledger.sentences.append(f"bars longer than the grid step stand where they close: {', '.join(longer)}")
     grid, place = np.unique(times_ns, return_inverse=True)
     table = np.full((bars.ohlcv.shape[1], len(grid), len(steps_ns)), np.nan)
     table[:, place.reshape(-1), bars.column] = bars.ohlcv.T
@@ -351,13 +350,13 @@ def _best_start(candles: Candles, present: NDArray[Any], keep: Sequence[str]) ->
         if name not in candles.symbols or first[candles.symbols.index(name)] == len(present):
             raise PriceFileError(f"{name} must be kept but has no bar: the prices have {', '.join(candles.symbols)}")
     earliest = int(first[must].max(initial=0))
-    best, best_start = (-1, -1), earliest
-    any_present = np.zeros(len(present), dtype=np.bool_)
+    best, best_start, any_present = (-1, -1), earliest, np.zeros(len(present), dtype=np.bool_)
     for column in np.argsort(first, kind="stable")[: int(begun.sum())]:
         any_present |= present[:, column]
         start = max(int(first[column]), earliest)
-        kept = int(((first <= start) & ((final >= start) | must)).sum())
-        score = (kept * int(any_present[start:].sum()), kept)
+        kept, rows = (first <= start) & ((final >= start) | must), np.cumsum(any_present)
+        lives = rows[final[kept]] - rows[start] + int(any_present[start])
+        score = (int(lives.clip(0).sum()), int(kept.sum()))
         if score > best:
             best, best_start = score, start
     return best_start, np.flatnonzero((first <= best_start) & ((final >= best_start) | must))

@@ -248,7 +248,7 @@ ARCHETYPES: Final[dict[str, Archetype]] = {
             ),
             multiplier=(1.2, 1.5),
             wick_scale=0.4,
-            flash_depth=0.10,
+            flash_depth=0.13,
             failing_depth=None,
             plan=_plan_overnight_gap,
         ),

@@ -26,7 +26,6 @@ MINUTES_PER_YEAR: Final = 525_600
 _MOST_DRAWS: Final = 5_000
 _TAIL_FREEDOM: Final = 4.0  # Student-t: the daily losses of large coins have a tail index near 3
 _HALVING_MINUTES: Final = 40.0  # volatility halves within an hour of the low
-_INSET: Final = 0.015  # venue noise comes on top of the accepted path
 _OWN_DIFFUSION: Final = (0.50, 0.05)  # variance of a market's own drift over the common one: calm, stressed
 _OWN_REVERSAL: Final = (0.04, 0.50)  # the same for its own level noise, which turns back within minutes
 _FLASH_SHAPE: Final = ((-2, 0.3), (-1, 0.65), (0, 1.0), (1, 0.75), (2, 0.5), (3, 0.35), (4, 0.2), (5, 0.1))
@@ -34,7 +33,7 @@ _FLASH_SHAPE: Final = ((-2, 0.3), (-1, 0.65), (0, 1.0), (1, 0.75), (2, 0.5), (3,
 
 @dataclass(frozen=True, slots=True)
 class LeaderPath:
-    """The leading market as logs of price over its start price, float64[T]; `minute_scale` is one minute's usual move."""
+    """The leading market: logs of price over start price, float64[T]; `minute_scale` is one minute's usual move."""
 
     close: Floats
     high: Floats
@@ -47,7 +46,7 @@ class LeaderPath:
 
 @dataclass(frozen=True, slots=True)
 class MarketPaths:
-    """All markets as logs of price over start price, float64[T, S]; `minute_scale` is one minute's usual move."""
+    """All markets: logs of price over start price, float64[T, S]; `minute_scale` is one minute's usual move."""
 
     close: Floats
     high: Floats
@@ -64,7 +63,8 @@ def draw_leader(rng: np.random.Generator, archetype: Archetype, minutes: int) ->
     """
     for _ in range(_MOST_DRAWS):
         path = _draw_path(rng, archetype, minutes)
-        if all(_inside(value, bounds) for value, bounds in _figures(path, archetype.ranges)):
+        figures = _figures(path, archetype.ranges)
+        if all(least <= value <= most for value, (least, most) in figures):
             return path
     raise InvariantViolation(f"no {archetype.name} path of {minutes} minutes fitted in {_MOST_DRAWS} draws")
 
@@ -117,13 +117,13 @@ def _peak_to_trough(high: Floats, low: Floats) -> Floats:
 
 def _heavy_tailed(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """Return Student-t draws of variance one."""
-    return rng.standard_t(_TAIL_FREEDOM, shape) * np.sqrt((_TAIL_FREEDOM - 2) / _TAIL_FREEDOM)
+    draws: Floats = rng.standard_t(_TAIL_FREEDOM, shape) * np.sqrt((_TAIL_FREEDOM - 2) / _TAIL_FREEDOM)
+    return draws
 
 
 def _draw_path(rng: np.random.Generator, archetype: Archetype, minutes: int) -> LeaderPath:
     """Draw one path, then stretch its logs so that the fall from peak to trough is exactly the drawn depth."""
-    least, most = archetype.ranges.depth
-    depth = rng.uniform(least * (1 + _INSET), most * (1 - _INSET))
+    depth = rng.uniform(*archetype.ranges.depth)
     log_depth = -np.log1p(-depth)
     plan = archetype.plan(rng, minutes, log_depth)
     shape = log_depth * _shape(rng, plan, minutes)
@@ -189,10 +189,6 @@ def _bridged(steps: Floats, scale: Floats, plan: PathPlan) -> Floats:
 def _smoothed(steps: Floats) -> Floats:
     """Return the root mean square of the neighbouring eleven steps."""
     return np.sqrt(np.convolve(steps**2, np.full(11, 1 / 11), mode="same"))
-
-
-def _inside(value: float, bounds: tuple[float, float]) -> bool:
-    return bounds[0] * (1 + _INSET) <= value <= bounds[1] * (1 - _INSET)
 
 
 def _figures(path: LeaderPath, ranges: CrashRanges) -> list[tuple[float, tuple[float, float]]]:

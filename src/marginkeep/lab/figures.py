@@ -129,7 +129,9 @@ def _price_chart(result: ReplayResult, points_max: int) -> Chart:
     hit = result.timeline.liquidated_notional > 0
     if hit.any():
         traces.append(_liquidation_bars(result, times, points_max))
-    layout = _time_layout("Price, first = 100", f"Liquidated a tick, {result.reporting_asset}" if hit.any() else "")
+    layout = _time_layout(
+        times, "Price, first = 100", f"Liquidated a tick, {result.reporting_asset}" if hit.any() else ""
+    )
     return Chart(key, heading, _price_words(result, lines), _figure_json(traces, layout))
 
 
@@ -208,7 +210,7 @@ def _fund_chart(result: ReplayResult, points_max: int) -> Chart:
         words += " There was no bad debt."
     asset = result.reporting_asset
     lower = f"Bad debt, cumulative, {asset}" if debt.any() else ""
-    layout = {**_time_layout(f"Fund balance, {asset}", lower), "showlegend": False}
+    layout = {**_time_layout(times, f"Fund balance, {asset}", lower), "showlegend": False}
     return Chart(key, heading, words, _figure_json(traces, layout))
 
 
@@ -217,36 +219,47 @@ def _health_chart(result: ReplayResult) -> Chart:
     before, after = count_health(result.health_before), count_health(result.health_after)
     if not before.sum() and not after.sum():
         return Chart(key, heading, "No account needed margin, so there are no health factors to show.", None)
-    edges = HEALTH_FLOOR + np.arange(len(before)) / HEALTH_BINS_PER_UNIT
-    centres = edges + 0.5 / HEALTH_BINS_PER_UNIT
-    labels = [f"{edge:.1f} to {edge + 1 / HEALTH_BINS_PER_UNIT:.1f}" for edge in edges[:-1]]
-    labels = [f"below {edges[1]:.1f}", *labels[1:], f"{HEALTH_CAP:g} or more"]
-    shared = {"x": centres, "customdata": labels, "hovertemplate": "%{customdata}: %{y:,.0f} accounts"}
-    bars = {"type": "bar", "name": "before", "y": before.astype(np.float64), "meta": {"role": "quiet"}}
-    steps = {"type": "scatter", "name": "after", "y": after.astype(np.float64), "meta": {"role": "series-1"}}
-    outline = {"mode": "lines", "line": {"shape": "hvh", "width": 2}}
-    traces = [{**bars, **shared}, {**steps, **outline, **shared}]
-    layout = _health_layout(edges, labels, before + after)
-    words = _health_words(result)
-    return Chart(key, heading, words, _figure_json(traces, layout))
+    traces = [_health_bars(before), _health_steps(after)]
+    return Chart(key, heading, _health_words(result), _figure_json(traces, _health_layout(before + after)))
 
 
-def _health_layout(edges: NDArray[np.float64], labels: list[str], accounts: NDArray[np.int64]) -> dict[str, Any]:
-    lowest = float(edges[int(np.flatnonzero(accounts)[0])])
-    ticks = np.arange(np.floor(min(lowest, 0.0)), HEALTH_CAP + 1)
-    texts = [f"{tick:g}" for tick in ticks[:-1]] + [f"{HEALTH_CAP:g}+"]
-    right = HEALTH_CAP + 2 / HEALTH_BINS_PER_UNIT
-    axis = {**_AXIS, "title": {"text": "health factor"}, "range": [float(ticks[0]), right]}
+def _health_bins() -> tuple[NDArray[np.float64], list[str]]:
+    """Return the centre of each bin of `count_health`, and the bin in words."""
+    bins = round((HEALTH_CAP - HEALTH_FLOOR) * HEALTH_BINS_PER_UNIT) + 1
+    edges = HEALTH_FLOOR + np.arange(bins + 1) / HEALTH_BINS_PER_UNIT
+    middle = [f"{low:.1f} to {high:.1f}" for low, high in pairwise(edges[1:-1].tolist())]
+    return (edges[:-1] + edges[1:]) / 2, [f"below {edges[1]:.1f}", *middle, f"{HEALTH_CAP:g} or more"]
+
+
+def _health_bars(accounts: NDArray[np.int64]) -> dict[str, Any]:
+    centres, labels = _health_bins()
+    hover = {"customdata": labels, "hovertemplate": "%{customdata}: %{y:,.0f} accounts"}
+    trace = {"type": "bar", "name": "accounts before", "x": centres, "y": accounts.astype(np.float64)}
+    return {**trace, **hover, "meta": {"role": "quiet"}}
+
+
+def _health_steps(accounts: NDArray[np.int64]) -> dict[str, Any]:
+    """Draw the outline of a histogram, which stays readable over the bars of the other."""
+    centres, labels = _health_bins()
+    # A step ends between two points, so one more point is needed to draw the last bin to its end.
+    x = np.append(centres, centres[-1] + 0.5 / HEALTH_BINS_PER_UNIT)
+    y = np.append(accounts, accounts[-1]).astype(np.float64)
+    trace = _line("accounts after", x, y, "series-1", hover="%{customdata}: %{y:,.0f} accounts")
+    return {**trace, "customdata": [*labels, labels[-1]], "line": {"shape": "hvh", "width": 2}}
+
+
+def _health_layout(accounts: NDArray[np.int64]) -> dict[str, Any]:
+    lowest = HEALTH_FLOOR + int(np.flatnonzero(accounts)[0]) / HEALTH_BINS_PER_UNIT
+    ticks = np.arange(np.floor(min(lowest, 0.0)), HEALTH_CAP + 1).tolist()
+    axis = {**_AXIS, "title": {"text": "health factor"}, "range": [ticks[0], HEALTH_CAP + 0.2]}
     line = {"type": "line", "xref": "x", "yref": "paper", "x0": 1.0, "x1": 1.0, "y0": _WHOLE[0], "y1": _WHOLE[1]}
-    mark = {"xref": "x", "yref": "paper", "x": 1.0, "y": _WHOLE[1], "xanchor": "left", "yanchor": "top"}
+    mark = {"xref": "x", "yref": "paper", "x": 1.0, "y": _WHOLE[1], "xanchor": "left", "yanchor": "bottom"}
     return {
-        "xaxis": {**axis, "tickvals": ticks.tolist(), "ticktext": texts},
+        "xaxis": {**axis, "tickvals": ticks, "ticktext": [*(f"{tick:g}" for tick in ticks[:-1]), f"{HEALTH_CAP:g}+"]},
         "yaxis": {**_AXIS, "domain": list(_WHOLE), "rangemode": "tozero"},
         "shapes": [{**line, "line": {"width": 1.5, "dash": "dash"}}],
-        "annotations": [
-            _panel_title("Accounts", _WHOLE[1]),
-            {**mark, "text": " 1.0: liquidation below", "showarrow": False},
-        ],
+        "annotations": [{**mark, "text": "1.0: liquidation below", "showarrow": False}],
+        "hovermode": "x",
         "bargap": 0,
     }
 
@@ -255,8 +268,8 @@ def _health_words(result: ReplayResult) -> str:
     before, after = result.health_before, result.health_after
     below = [int((factors < 1.0).sum()) for factors in (before, after)]
     return (
-        f"Below 1.0 were {below[0]:,} of {len(before):,} accounts that needed margin before the replay, "
-        f"and {below[1]:,} of {len(after):,} after it."
+        f"Before the replay, {below[0]:,} of {len(before):,} accounts that needed margin were below 1.0; "
+        f"after it, {below[1]:,} of {len(after):,}."
     )
 
 
@@ -276,11 +289,10 @@ def _work_chart(result: ReplayResult, points_max: int) -> Chart:
     counts = np.where(evaluations > 0, evaluations, np.nan).astype(np.float64)
     rows = kept_rows(counts, points_max)
     traces = [_line("evaluations", times[rows], counts[rows], "series-1", hover="%{y:,.0f}")]
-    traces[0]["mode"] = "lines+markers"
-    traces[0]["marker"] = {"size": 3}
     everyone = np.array([result.accounts, result.accounts], dtype=np.float64)
-    traces.append(_line("all accounts", times[[0, -1]], everyone, "quiet", dash="dash", hover="%{y:,.0f}"))
-    layout = _time_layout("Accounts evaluated a tick (log scale)", "")
+    traces.append(_line("all accounts", times[[0, -1]], everyone, "muted", dash="dash", hover="%{y:,.0f}"))
+    traces[1]["mode"] = "lines"
+    layout = _time_layout(times, "Accounts evaluated a tick (log scale)", "")
     layout["yaxis"] = {**layout["yaxis"], "type": "log", "dtick": 1, "tickformat": ",d"}
     return Chart(key, heading, f"{words}.", _figure_json(traces, layout))
 
@@ -297,14 +309,16 @@ def _level(
 def _line(
     name: str, x: NDArray[np.float64], y: NDArray[np.float64], role: str, *, hover: str, dash: str = "solid"
 ) -> dict[str, Any]:
-    mode = "lines+markers" if len(x) < MARKERS_BELOW else "lines"
-    look = {"mode": mode, "line": {"width": 1.6, "dash": dash}, "marker": {"size": 4}, "meta": {"role": role}}
+    mode = "lines+markers" if len(x) < MARKERS_BELOW or np.isnan(y).any() else "lines"
+    look = {"mode": mode, "line": {"width": 1.6, "dash": dash}, "marker": {"size": 3}, "meta": {"role": role}}
     return {"type": "scatter", "name": name, "x": x, "y": y, "hovertemplate": hover, **look}
 
 
-def _time_layout(upper: str, lower: str) -> dict[str, Any]:
+def _time_layout(times: NDArray[np.float64], upper: str, lower: str) -> dict[str, Any]:
     """Lay out one panel, or two on one time axis; each panel has its title above it, readable on a phone."""
-    time_axis = {"type": "date", "hoverformat": "%Y-%m-%d %H:%M:%S UTC", "title": {"text": "time, UTC"}}
+    time_axis: dict[str, Any] = {"type": "date", "hoverformat": "%Y-%m-%d %H:%M:%S UTC", "title": {"text": "time, UTC"}}
+    margin = max(float(times[-1] - times[0]) * 0.005, 1_000.0)
+    time_axis["range"] = [float(times[0]) - margin, float(times[-1]) + margin]
     domain = _UPPER if lower else _WHOLE
     layout: dict[str, Any] = {
         "xaxis": {**time_axis, "anchor": "y2" if lower else "y", "automargin": True},

@@ -12,6 +12,7 @@ from marginkeep.lab.summary import (
     format_figure,
     format_label,
     format_time,
+    group_digits,
     judge,
     partial_notice,
 )
@@ -71,8 +72,12 @@ def summary_section(result: ReplayResult) -> str:
 
 def plots_section(charts: tuple[Chart, ...]) -> str:
     """Return one figure a chart; a chart without a picture is its sentence alone."""
+    figures = "\n".join(_figure(chart) for chart in charts)
+    if all(chart.figure_json is None for chart in charts):
+        return figures
     missing = '<noscript><p class="note">The plots need JavaScript; the tables do not.</p></noscript>\n'
-    return missing + "\n".join(_figure(chart) for chart in charts)
+    hint = '<p class="note mouse">Point at a plot for its numbers, drag to zoom, double-click to zoom out.</p>\n'
+    return missing + hint + figures
 
 
 def worst_section(result: ReplayResult) -> str:
@@ -82,7 +87,7 @@ def worst_section(result: ReplayResult) -> str:
     asset, shown = result.reporting_asset, result.worst[:WORST_ON_PAGE]
     header = _header(
         ("Account", False),
-        ("First liquidated", False),
+        ("First liquidated, UTC", False),
         ("Steps", True),
         (f"Notional closed, {asset}", True),
         (f"Penalty, {asset}", True),
@@ -143,7 +148,7 @@ def _bar_row(bar: Bar) -> str:
     return (
         f'<tr><td data-label="Outcome"><span class="outcome {state}">{mark} {word}</span></td>'
         f'<th scope="row" data-label="Fails if"><code>{text(bar.expression)}</code></th>'
-        f'<td class="number" data-label="Value">{text(bar.value)}</td></tr>'
+        f'<td class="number" data-label="Value">{text(group_digits(bar.value))}</td></tr>'
     )
 
 
@@ -182,9 +187,10 @@ def _worst_rows(account: LiquidatedAccount, result: ReplayResult) -> str:
         ("Bad debt", account.bad_debt),
     )
     cells = "".join(_amount_cell(label, count, result) for label, count in amounts)
+    first = format_time(account.first_time_ns).removesuffix(" UTC")
     row = (
         f'<tr><th scope="row" data-label="Account">{text(account.account)}</th>'
-        f'<td data-label="First liquidated">{format_time(account.first_time_ns)}</td>'
+        f'<td data-label="First liquidated, UTC">{first}</td>'
         f'<td class="number" data-label="Steps">{account.steps:,}</td>{cells}</tr>'
     )
     if not account.explanation:

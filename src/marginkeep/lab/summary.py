@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -62,6 +63,21 @@ def format_amount(count: int, decimals: int) -> str:
 def format_money(count: int, result: ReplayResult) -> str:
     """Write an amount for reading, with the name of the reporting asset."""
     return f"{format_amount(count, result.reporting_decimals)} {result.reporting_asset}"
+
+
+def group_digits(value: str) -> str:
+    """Put thousands separators into a plain decimal number; leave any other text as it is.
+
+    Examples
+    --------
+    >>> group_digits("-1234567.5"), group_digits("1:2")
+    ('-1,234,567.5', '1:2')
+    """
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value):
+        return value
+    whole, point, part = value.partition(".")
+    grouped = f"{int(whole.removeprefix('-')):,}"
+    return f"{'-' if whole.startswith('-') else ''}{grouped}{point}{part}"
 
 
 def format_time(time_ns: int) -> str:
@@ -196,7 +212,7 @@ def _bars_table(bars: tuple[Bar, ...]) -> Table:
     table = _table("Bars", ("Outcome", "left"), ("Fails if", "left"), ("Value", "right"))
     for bar in bars:
         outcome = Text("FAILED", style=_STYLES["bad"]) if bar.failed else Text("met", style="green")
-        table.add_row(outcome, Text(printable(bar.expression)), Text(printable(bar.value)))
+        table.add_row(outcome, Text(printable(bar.expression)), Text(printable(group_digits(bar.value))))
     return table
 
 
@@ -218,7 +234,7 @@ def _worst_table(result: ReplayResult, *, wide: bool) -> Table:
     columns: list[tuple[str, Literal["left", "right"]]] = [("Account", "left"), ("Steps", "right")]
     columns += [("Notional", "right"), ("Penalty", "right"), ("Bad debt", "right")]
     if wide:
-        columns.append(("First liquidated", "left"))
+        columns.append(("First liquidated, UTC", "left"))
     table = _table(title, *columns)
     # Only the name may be shortened: a number cut by an ellipsis would be a wrong number.
     table.columns[0].overflow, table.columns[0].min_width = "ellipsis", 8
@@ -234,7 +250,7 @@ def _worst_cells(account: LiquidatedAccount, decimals: int, *, wide: bool) -> li
     amounts = (account.notional, account.penalty, account.bad_debt)
     cells = [printable(account.account), f"{account.steps:,}"]
     cells += [format_amount(count, decimals) for count in amounts]
-    return [*cells, format_time(account.first_time_ns)] if wide else cells
+    return [*cells, format_time(account.first_time_ns).removesuffix(" UTC")] if wide else cells
 
 
 def _table(title: str, *columns: tuple[str, Literal["left", "right"]]) -> Table:

@@ -20,7 +20,8 @@
     const painted = axes.map((key) => {
       const limits = key.startsWith("x") ? { nticks: narrow.matches ? 5 : 10, showspikes: layout.hovermode === "x unified" } : { nticks: 6 };
       const spike = { spikemode: "across", spikethickness: 1, spikedash: "dot", spikecolor: colour("muted") };
-      return [key, { ...look, ...limits, ...spike, ...layout[key], fixedrange: touch.matches }];
+      const title = { ...(layout[key].title || {}), font: { size: 13, color: colour("muted") } };
+      return [key, { ...look, ...limits, ...spike, ...layout[key], title, fixedrange: touch.matches }];
     });
     return Object.fromEntries(painted);
   }
@@ -43,12 +44,9 @@
     };
   }
 
-  const config = {
-    responsive: true,
-    displaylogo: false,
-    doubleClick: "reset",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-  };
+  // No tool bar: it covers the legend, the keyboard cannot reach it, and one of its buttons, on by default,
+  // sends the figures to the library's maker.
+  const config = { responsive: true, displayModeBar: false, showSendToCloud: false, displaylogo: false, doubleClick: "reset" };
 
   function draw(place) {
     const figure = JSON.parse(document.getElementById(`${place.id}-figure`).textContent);

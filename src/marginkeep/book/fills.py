@@ -1,0 +1,64 @@
+"""What a fill does to a position: average cost, realised profit, and no unit lost to rounding.
+
+Each side's cost of a fill is rounded up, so the two costs of one trade sum to 0, or to dust that goes to the insurance
+fund. A close realises `proceeds - share of cost`, rounded down by taking the share of cost up. For either side
+`change of cost = cost of fill + realised`, which is why a market's settlement account mirrors the sum of open costs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from marginkeep.book.limits import payoff_at
+from marginkeep.units import RATE_ONE, ceil_div, rate_floor
+
+if TYPE_CHECKING:
+    from marginkeep.book.account import Position
+    from marginkeep.rulebook import MarketTable
+
+
+class Fill(NamedTuple):
+    """A fill's money: `cost` of what was traded and `realised` profit, in settle units."""
+
+    cost: int
+    realised: int
+
+
+def cost_of(market: MarketTable, size: int, price: int) -> int:
+    """Return what `size` lots cost at a price in ticks, signed like their value, rounded up."""
+    x, y = payoff_at(market, price)
+    return ceil_div(market.sign * size * x, y)
+
+
+def fill_position(market: MarketTable, position: Position, size: int, price: int) -> Fill:
+    """Trade `size` lots (negative = sell) at `price` ticks: change the position, return the money that moves.
+
+    Funding must have been booked before (`book_funding`): it is owed on the size held until now.
+    """
+    cost = cost_of(market, size, price)
+    held = position.size
+    position.size = held + size
+    if held * size >= 0:
+        position.cost += cost
+        return Fill(cost, 0)
+    closed = min(abs(held), abs(size))
+    released = position.cost if closed == abs(held) else ceil_div(position.cost * closed, abs(held))
+    closing = cost if closed == abs(size) else ceil_div(cost * closed, abs(size))
+    realised = -closing - released
+    position.cost += cost + realised
+    return Fill(cost, realised)
+
+
+def book_funding(position: Position, index: int) -> tuple[int, int]:
+    """Bring a position's funding up to the market's index.
+
+    Returns
+    -------
+    (paid, dust) : settle units credited (negative = owed), rounded down, and the 10^-9 parts that rounding kept back
+    """
+    moved = index - position.funding_entry
+    position.funding_entry = index
+    if not moved or not position.size:
+        return 0, 0
+    paid = rate_floor(-position.size, moved)
+    return paid, -position.size * moved - paid * RATE_ONE

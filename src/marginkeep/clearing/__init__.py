@@ -1,0 +1,52 @@
+"""Commands in, events out: the clearinghouse, its ledger, and its invariants."""
+
+from marginkeep.clearing.clearinghouse import Clearinghouse
+from marginkeep.clearing.commands import (
+    AddMargin,
+    AdvanceTime,
+    ChangeMode,
+    Command,
+    Deposit,
+    PayFunding,
+    ReleaseOrder,
+    RemoveMargin,
+    ReserveOrder,
+    SetPrices,
+    TopUpFund,
+    Trade,
+    Transfer,
+    Withdraw,
+    decode_command,
+    encode_command,
+)
+from marginkeep.clearing.conservation import check_conservation
+from marginkeep.clearing.events import Event, Liquidated, Rejected, Traded
+from marginkeep.clearing.snapshot import restore_snapshot, state_hash, take_snapshot
+
+__all__ = [
+    "AddMargin",
+    "AdvanceTime",
+    "ChangeMode",
+    "Clearinghouse",
+    "Command",
+    "Deposit",
+    "Event",
+    "Liquidated",
+    "PayFunding",
+    "Rejected",
+    "ReleaseOrder",
+    "RemoveMargin",
+    "ReserveOrder",
+    "SetPrices",
+    "TopUpFund",
+    "Trade",
+    "Traded",
+    "Transfer",
+    "Withdraw",
+    "check_conservation",
+    "decode_command",
+    "encode_command",
+    "restore_snapshot",
+    "state_hash",
+    "take_snapshot",
+]

@@ -1,0 +1,131 @@
+"""The clearinghouse: commands in, events out. Deterministic, total, atomic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from marginkeep.clearing import cash, commands, pricing, trading
+from marginkeep.clearing.enforcement import liquidate_breached
+from marginkeep.clearing.events import Event, Rejected
+from marginkeep.clearing.state import State
+from marginkeep.clearing.transaction import Refusal, Transaction
+from marginkeep.units import INT64_SAFE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from marginkeep.book.columns import Book
+    from marginkeep.rulebook import Rulebook
+
+NAME_LENGTH_MAX: Final = 64
+
+_HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
+    commands.Deposit: cash.deposit,
+    commands.Withdraw: cash.withdraw,
+    commands.Transfer: cash.transfer,
+    commands.AddMargin: cash.add_margin,
+    commands.RemoveMargin: cash.remove_margin,
+    commands.ChangeMode: cash.change_mode,
+    commands.TopUpFund: cash.top_up_fund,
+    commands.ReserveOrder: trading.reserve_order,
+    commands.ReleaseOrder: trading.release_order,
+    commands.Trade: trading.trade,
+    commands.SetPrices: pricing.set_prices,
+    commands.PayFunding: pricing.pay_funding,
+    commands.AdvanceTime: pricing.advance_time,
+}
+
+_MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding)
+"""Commands after which any account may be below maintenance."""
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "mode": ("cross", "isolated"),
+    "side": ("buy", "sell"),
+    "taker": ("buyer", "seller"),
+}
+_TABLES: Final = ("marks", "prices")
+
+
+class Clearinghouse:
+    """The engine. One method matters: `apply`.
+
+    Parameters
+    ----------
+    rulebook : the parameters, fixed for the life of this object
+
+    Examples
+    --------
+    >>> from marginkeep.rulebook import read_rulebook
+    >>> house = Clearinghouse(read_rulebook({"assets": {"USD": {}}}))
+    >>> house.apply(commands.Withdraw(account="ann", asset="USD", amount=1))[0].code
+    'unknown_account'
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        self.state = State.empty(rulebook)
+
+    @classmethod
+    def opened_with(cls, rulebook: Rulebook, book: Book, names: Sequence[str]) -> Clearinghouse:
+        """Return a clearinghouse that starts from a given book (see `State.opened_with`)."""
+        house = cls.__new__(cls)
+        house.state = State.opened_with(rulebook, book, names)
+        return house
+
+    def apply(self, command: commands.Command) -> tuple[Event, ...]:
+        """Apply one command and return what happened.
+
+        A command that may not be done changes nothing and yields one `Rejected` event that says why, with the
+        numbers behind it. No input makes this method raise; only a defect does (`InvariantViolation`).
+        """
+        self.state.sequence += 1
+        handler = _HANDLERS.get(type(command))
+        if handler is None:
+            return (_rejected(command, Refusal("unknown_command", f"{type(command).__name__} is not a command")),)
+        transaction = Transaction(self.state)
+        try:
+            _require_well_formed(command)
+            handler(transaction, command)
+        except Refusal as refusal:
+            return (_rejected(command, refusal),)
+        events = transaction.commit()
+        if isinstance(command, _MOVES_THE_BOOK):
+            events += liquidate_breached(self.state)
+        return events
+
+
+def _rejected(command: object, refusal: Refusal) -> Rejected:
+    return Rejected(command=type(command).__name__, code=refusal.code, reason=refusal.reason, numbers=refusal.numbers)
+
+
+def _require_well_formed(command: commands.Command) -> None:
+    """Refuse fields of the wrong type or size: commands built in Python have not passed a decoder."""
+    for field in structs.fields(command):
+        name, value = field.name, getattr(command, field.name)
+        if name in _CHOICES:
+            if value not in _CHOICES[name]:
+                raise Refusal("bad_choice", f"{name} is {value!r}: use one of {', '.join(_CHOICES[name])}")
+        elif field.type is int:
+            _require_integer(name, value)
+        elif field.type is str or value is not None:
+            _require_names(name, value)
+
+
+def _require_names(name: str, value: object) -> None:
+    """Check a name, or a table of prices by name."""
+    if isinstance(value, dict) and name in _TABLES:
+        for key, ticks in value.items():
+            _require_names(f"a name in {name}", key)
+            _require_integer(f"{name}[{key!r}]", ticks)
+    elif not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX or not value.isprintable():
+        raise Refusal("bad_name", f"{name} is {value!r:.80}: give 1 to {NAME_LENGTH_MAX} printable characters")
+
+
+def _require_integer(name: str, value: object) -> None:
+    if type(value) is not int:
+        raise Refusal("bad_number", f"{name} is {value!r:.80}: give an integer count of its unit")
+    if abs(value) > INT64_SAFE:
+        raise Refusal("bad_number", f"{name} is beyond the bound of {INT64_SAFE}", bound=INT64_SAFE)

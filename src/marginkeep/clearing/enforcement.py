@@ -1,0 +1,157 @@
+"""Finding who is below maintenance and booking what the liquidation floor has planned for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marginkeep.book.health import measure
+from marginkeep.book.scan import below
+from marginkeep.clearing.events import Event, Liquidated, LiquidationStep, OrderReleased
+from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
+from marginkeep.clearing.transaction import Transaction
+from marginkeep.errors import InvariantViolation
+from marginkeep.liquidation import Close, Sale, plan_reduction
+from marginkeep.margin.tiered import convert_floor
+from marginkeep.rulebook.model import MAINTENANCE, TARGET
+from marginkeep.units import rate_floor
+
+if TYPE_CHECKING:
+    from marginkeep.book.account import Account
+    from marginkeep.margin.solvency import Measure
+
+
+def liquidate_breached(state: State) -> tuple[Event, ...]:
+    """Reduce every account below maintenance, in account order, each in a transaction of its own."""
+    events: list[Event] = []
+    for index in below(state.book, state.valuation, MAINTENANCE):
+        events.extend(liquidate(state, state.names[index]))
+    return tuple(events)
+
+
+def liquidate(state: State, name: str) -> tuple[Event, ...]:
+    """Reduce one account to its target level, cover what it cannot pay, and explain it in one event."""
+    tx = Transaction(state)
+    account = tx.account(name)
+    before = measure(account, state.valuation, MAINTENANCE)
+    health_target = measure(account, state.valuation, TARGET).health
+    marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
+    _release_orders(tx, name)
+    plan = plan_reduction(account, state.valuation)
+    steps = tuple(_book_close(tx, name, s) if isinstance(s, Close) else _book_sale(tx, name, s) for s in plan.steps)
+    _require_as_planned(tx.account(name), plan.after, name)
+    fund_paid, bad_debt = _cover_shortfall(tx, name)
+    if not steps and not fund_paid and not bad_debt:
+        return tx.commit()  # nothing it holds can be sold: no price yet; it stays below until there is one
+    tx.events.append(
+        _explain(tx, name, before, health_target, marks, steps, fund_paid, bad_debt),
+    )
+    return tx.commit()
+
+
+def _release_orders(tx: Transaction, name: str) -> None:
+    for key in tx.open_orders(name):
+        tx.set_order(name, key, None)
+        tx.events.append(OrderReleased(account=name, order=key, reason="liquidation"))
+
+
+def _book_close(tx: Transaction, name: str, step: Close) -> LiquidationStep:
+    """Trade the position to the liquidator at the planned price and take the penalty."""
+    market = tx.state.tables.markets[step.market]
+    taken = tx.fill(name, market, step.size, step.price)
+    given = tx.fill(LIQUIDATOR, market, -step.size, step.price)
+    tx.post_dust(market, taken.cost + given.cost)
+    _share_penalty(tx, name, market.settle, step.penalty, market.market.liquidation.liquidator_share)
+    return LiquidationStep(
+        what="close",
+        name=market.name,
+        size=step.size,
+        price=step.price,
+        asset=market.market.settle,
+        value=step.value,
+        realised=step.realised,
+        penalty=step.penalty,
+        mark=tx.state.valuation.marks[market.index],
+    )
+
+
+def _book_sale(tx: Transaction, name: str, step: Sale) -> LiquidationStep:
+    """Swap a holding for the owed asset with the liquidator and take the penalty."""
+    assets = tx.state.tables.assets
+    tx.post(step.asset, name, LIQUIDATOR, step.amount, "collateral sold")
+    tx.post(step.owed, LIQUIDATOR, name, step.proceeds, "debt repaid")
+    share = assets[step.asset].asset.liquidation.liquidator_share
+    _share_penalty(tx, name, step.owed, step.penalty, share)
+    return LiquidationStep(
+        what="sell",
+        name=assets[step.asset].name,
+        size=step.amount,
+        price=step.price,
+        asset=assets[step.owed].name,
+        value=step.proceeds,
+        realised=0,
+        penalty=step.penalty,
+        mark=tx.state.valuation.prices[step.asset],
+    )
+
+
+def _share_penalty(tx: Transaction, name: str, asset: int, penalty: int, share: int) -> None:
+    reward = rate_floor(penalty, share)
+    tx.post(asset, name, LIQUIDATOR, reward, "liquidator's share of the penalty")
+    tx.post(asset, name, INSURANCE_FUND, penalty - reward, "fund's share of the penalty")
+
+
+def _require_as_planned(booked: Account, planned: Account, name: str) -> None:
+    """Halt if the books differ from the plan: both ran the same rules, so a difference is a defect."""
+    held = {index: p for index, p in booked.positions.items() if not p.is_empty}
+    expected = {index: p for index, p in planned.positions.items() if not p.is_empty}
+    if held != expected or booked.balances != planned.balances:
+        raise InvariantViolation(f"liquidation of {name} booked {booked}, planned {planned}")
+
+
+def _cover_shortfall(tx: Transaction, name: str) -> tuple[int, int]:
+    """Let the fund pay what an empty account owes, record the rest as bad debt; return both in reporting units."""
+    account = tx.account(name)
+    if any(p.size for p in account.positions.values()) or any(b > 0 for b in account.balances.values()):
+        return 0, 0
+    paid_total = bad_total = 0
+    for asset, balance in sorted(account.balances.items()):
+        if balance >= 0:
+            continue
+        paid = min(-balance, max(0, tx.ledger_balance(INSURANCE_FUND, asset)))
+        tx.post(asset, INSURANCE_FUND, name, paid, "shortfall paid by the fund")
+        tx.post(asset, BAD_DEBT, name, -balance - paid, "shortfall nobody paid")
+        paid_total -= _reporting(tx.state, asset, -paid)
+        bad_total -= _reporting(tx.state, asset, balance + paid)
+    return paid_total, bad_total
+
+
+def _reporting(state: State, asset: int, amount: int) -> int:
+    return convert_floor(amount, state.valuation.asset_x[asset], state.valuation.asset_y[asset])
+
+
+def _explain(
+    tx: Transaction,
+    name: str,
+    before: Measure,
+    health_target: int,
+    marks: dict[str, int],
+    steps: tuple[LiquidationStep, ...],
+    fund_paid: int,
+    bad_debt: int,
+) -> Liquidated:
+    index = tx.state.tables.asset_index
+    return Liquidated(
+        account=name,
+        collateral=before.collateral,
+        requirement=before.requirement,
+        health_target=health_target,
+        health_after=measure(tx.account(name), tx.state.valuation, TARGET).health,
+        notional=sum(_reporting(tx.state, index[step.asset], step.value) for step in steps),
+        penalty=sum(_reporting(tx.state, index[step.asset], step.penalty) for step in steps),
+        fund_paid=fund_paid,
+        bad_debt=bad_debt,
+        marks=marks,
+        steps=steps,
+        rulebook=tx.state.rulebook_hash,
+        postings=tx.take_postings(),
+    )

@@ -1,0 +1,166 @@
+"""Everything the clearinghouse answers. Amounts are integers in smallest units of the named asset."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Posting(msgspec.Struct, frozen=True):
+    """One double-entry posting: `amount` >= 0 moves from `source` to `target`."""
+
+    asset: str
+    source: str
+    target: str
+    amount: int
+    reason: str
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True, kw_only=True):
+    """Base of all events; `postings` are the money the event moved."""
+
+    postings: tuple[Posting, ...] = ()
+
+
+class Rejected(Event, frozen=True, kw_only=True):
+    """The command was refused and nothing changed.
+
+    `code` is stable; `reason` is a sentence; `numbers` hold the amounts behind it (`missing` in reporting units).
+    """
+
+    command: str
+    code: str
+    reason: str
+    numbers: dict[str, int]
+
+
+class AccountOpened(Event, frozen=True, kw_only=True):
+    """A new account exists."""
+
+    account: str
+    mode: str
+
+
+class BalanceMoved(Event, frozen=True, kw_only=True):
+    """A deposit, withdrawal, transfer, margin assignment or fund top-up was booked."""
+
+    what: str
+    asset: str
+    amount: int
+    source: str
+    target: str
+
+
+class ModeChanged(Event, frozen=True, kw_only=True):
+    """A position moved between its owner's cross account and an isolated account."""
+
+    account: str
+    market: str
+    mode: str
+    margin: int
+
+
+class OrderReserved(Event, frozen=True, kw_only=True):
+    """An order passed the pre-trade check; `free` is the initial health that remains."""
+
+    account: str
+    order: str
+    free: int
+
+
+class OrderReleased(Event, frozen=True, kw_only=True):
+    """An order no longer reserves anything."""
+
+    account: str
+    order: str
+    reason: str
+
+
+class TradeSide(msgspec.Struct, frozen=True):
+    """One side of a trade: `size` and `cost` after it, in lots and settle units."""
+
+    account: str
+    order: str | None
+    fee: int
+    realised: int
+    funding: int
+    size: int
+    cost: int
+
+
+class Traded(Event, frozen=True, kw_only=True):
+    """A trade was cleared on both sides."""
+
+    market: str
+    size: int
+    price: int
+    buyer: TradeSide
+    seller: TradeSide
+
+
+class PricesSet(Event, frozen=True, kw_only=True):
+    """Marks and asset prices moved, in ticks."""
+
+    marks: dict[str, int]
+    prices: dict[str, int]
+
+
+class FundingPaid(Event, frozen=True, kw_only=True):
+    """A market's cumulative funding index moved by `paid` (10^-9 settle units a lot) to `index`."""
+
+    market: str
+    rate: int
+    paid: int
+    index: int
+
+
+class TimeAdvanced(Event, frozen=True, kw_only=True):
+    """The clearinghouse's time moved."""
+
+    now_ns: int
+
+
+class LiquidationStep(msgspec.Struct, frozen=True):
+    """One forced close or sale.
+
+    Attributes
+    ----------
+    what : ``close`` (market, lots, ticks) or ``sell`` (asset, smallest units, ticks)
+    value : what was closed or sold, in settle (close) or proceeds (sell) units of `asset`
+    """
+
+    what: str
+    name: str
+    size: int
+    price: int
+    asset: str
+    value: int
+    realised: int
+    penalty: int
+    mark: int
+
+
+class Liquidated(Event, frozen=True, kw_only=True):
+    """An account below maintenance was reduced: what was seen, what was done, what was left.
+
+    Attributes
+    ----------
+    collateral, requirement : at maintenance before, in reporting units; collateral < requirement is the reason
+    health_target : what lacked at the target level before
+    health_after : health at the target level afterwards
+    notional, penalty : sums over the steps, in reporting units
+    fund_paid, bad_debt : what the insurance fund paid and what nobody paid, in reporting units
+    marks : market -> mark in ticks of every position held
+    """
+
+    account: str
+    collateral: int
+    requirement: int
+    health_target: int
+    health_after: int
+    notional: int
+    penalty: int
+    fund_paid: int
+    bad_debt: int
+    marks: dict[str, int]
+    steps: tuple[LiquidationStep, ...]
+    rulebook: str

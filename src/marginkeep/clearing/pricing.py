@@ -1,0 +1,81 @@
+"""Prices, funding and time: what moves every account at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marginkeep.clearing.events import FundingPaid, PricesSet, TimeAdvanced
+from marginkeep.clearing.transaction import Transaction, refuse
+from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
+
+if TYPE_CHECKING:
+    from marginkeep.clearing.commands import AdvanceTime, PayFunding, SetPrices
+
+FUNDING_RATE_MAX = RATE_ONE // 4
+"""Highest funding of one payment: a quarter of the position's value."""
+
+
+def set_prices(tx: Transaction, command: SetPrices) -> None:
+    """Check every price first, then set them all."""
+    if not command.marks and not command.prices:
+        refuse("no_price", "the command names no price: give marks or prices")
+    marks = {tx.market(name).index: ticks for name, ticks in command.marks.items()}
+    prices = {tx.asset(name).index: ticks for name, ticks in command.prices.items()}
+    limits = tx.state.limits
+    for index, ticks in marks.items():
+        bounds = limits.markets[index]
+        _require_price(tx.state.tables.markets[index].name, ticks, bounds.min_price, bounds.max_price)
+    for index, ticks in prices.items():
+        _require_price(tx.state.tables.assets[index].name, ticks, 1, limits.assets[index].max_price)
+    for index, ticks in marks.items():
+        tx.state.valuation.set_mark(index, ticks)
+    for index, ticks in prices.items():
+        tx.state.valuation.set_price(index, ticks)
+    tx.events.append(PricesSet(marks=dict(command.marks), prices=dict(command.prices)))
+
+
+def _require_price(name: str, ticks: int, lowest: int, highest: int) -> None:
+    if not lowest <= ticks <= highest:
+        refuse(
+            "bad_price",
+            f"price of {name} is {ticks} ticks: accepted are {lowest} to {highest}; "
+            f"raise max_price in the rulebook if the price is right",
+            lowest=lowest,
+            highest=highest,
+        )
+
+
+def pay_funding(tx: Transaction, command: PayFunding) -> None:
+    """Move a market's cumulative funding index by rate * value of a lot at mark; longs pay when the rate is positive.
+
+    The index counts 10^-9 settle units a lot and is rounded once, for everybody alike, so that what longs pay is what
+    shorts receive; each account's own payment is rounded against it when it is booked.
+    """
+    market = tx.marked_market(command.market)
+    if abs(command.rate) > FUNDING_RATE_MAX:
+        refuse(
+            "bad_rate",
+            f"funding rate is {command.rate} of 10^9 a payment: the bound is {FUNDING_RATE_MAX}",
+            bound=FUNDING_RATE_MAX,
+        )
+    valuation = tx.state.valuation
+    x, y = valuation.market_x[market.index], valuation.market_y[market.index]
+    paid = ceil_div(abs(command.rate) * x, y)
+    paid = paid if command.rate > 0 else -paid
+    index = valuation.funding[market.index] + paid
+    if abs(index) > INT64_SAFE // 4:
+        refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound", bound=INT64_SAFE // 4)
+    valuation.funding[market.index] = index
+    tx.events.append(FundingPaid(market=market.name, rate=command.rate, paid=paid, index=index))
+
+
+def advance_time(tx: Transaction, command: AdvanceTime) -> None:
+    """Set the time; it may stand still but never goes back."""
+    if not tx.state.now_ns <= command.now_ns <= INT64_SAFE:
+        refuse(
+            "bad_time",
+            f"time {command.now_ns} is before the present {tx.state.now_ns}: time never goes back",
+            now_ns=tx.state.now_ns,
+        )
+    tx.state.now_ns = command.now_ns
+    tx.events.append(TimeAdvanced(now_ns=command.now_ns))

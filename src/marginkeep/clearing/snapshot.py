@@ -1,0 +1,99 @@
+"""The whole state as canonical bytes: its hash says whether two clearinghouses are the same, its text restores one."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from marginkeep.book.account import Account, Position
+from marginkeep.clearing.clearinghouse import Clearinghouse
+from marginkeep.clearing.state import Order, State
+from marginkeep.errors import InputError
+
+if TYPE_CHECKING:
+    from marginkeep.rulebook import Rulebook
+
+FORMAT = 1
+
+
+def take_snapshot(house: Clearinghouse) -> bytes:
+    """Return the state as MessagePack in one canonical order, independent of memory layout and history."""
+    state = house.state
+    valuation = state.valuation
+    return msgspec.msgpack.encode(
+        {
+            "format": FORMAT,
+            "rulebook": state.rulebook_hash,
+            "sequence": state.sequence,
+            "now_ns": state.now_ns,
+            "marks": valuation.marks,
+            "prices": valuation.prices,
+            "funding": valuation.funding,
+            "funding_dust": state.funding_dust,
+            "accounts": [_account_row(state, index) for index in range(state.book.count)],
+            "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
+            "orders": [
+                [account, key, order.market, order.is_buy, order.size, order.price, order.cost]
+                for account, orders in sorted(state.orders.items())
+                for key, order in sorted(orders.items())
+            ],
+        }
+    )
+
+
+def _account_row(state: State, index: int) -> list[Any]:
+    account = state.book.read(index)
+    positions = [
+        [market, p.size, p.cost, p.funding_entry, p.bid_size, p.bid_cost, p.ask_size, p.ask_cost]
+        for market, p in sorted(account.positions.items())
+    ]
+    balances = sorted((asset, amount) for asset, amount in account.balances.items() if amount)
+    return [state.names[index], account.mode, account.parent, balances, positions]
+
+
+def state_hash(house: Clearinghouse) -> str:
+    """Return the SHA-256 of the snapshot, as hexadecimal."""
+    return hashlib.sha256(take_snapshot(house)).hexdigest()
+
+
+def restore_snapshot(rulebook: Rulebook, snapshot: bytes) -> Clearinghouse:
+    """Return a clearinghouse in the state that the snapshot holds.
+
+    Raises
+    ------
+    InputError : damaged, of another format, or taken under another rulebook
+    """
+    try:
+        content = msgspec.msgpack.decode(snapshot)
+        version, rules = content["format"], content["rulebook"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise InputError(f"the snapshot cannot be read ({error}): take another from the journal") from error
+    if version != FORMAT:
+        raise InputError(f"the snapshot has format {version}, this version reads {FORMAT}: replay the journal instead")
+    house = Clearinghouse(rulebook)
+    if rules != house.state.rulebook_hash:
+        raise InputError(
+            f"the snapshot was taken under rulebook {rules[:12]}, not {house.state.rulebook_hash[:12]}: use that one"
+        )
+    house.state = _state_from(rulebook, content)
+    return house
+
+
+def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
+    state = State(rulebook)
+    state.sequence, state.now_ns = content["sequence"], content["now_ns"]
+    for index, ticks in enumerate(content["marks"]):
+        state.valuation.set_mark(index, ticks)
+    for index, ticks in enumerate(content["prices"]):
+        state.valuation.set_price(index, ticks)
+    state.valuation.funding = list(content["funding"])
+    state.funding_dust = list(content["funding_dust"])
+    for name, mode, parent, balances, positions in content["accounts"]:
+        held = {row[0]: Position(*row[1:]) for row in positions}
+        state.add_account(name, Account(mode, parent, dict(balances), held))
+    state.ledger = {(name, asset): amount for name, asset, amount in content["ledger"]}
+    for account, key, *order in content["orders"]:
+        state.orders.setdefault(account, {})[key] = Order(*order)
+    return state

@@ -1,0 +1,160 @@
+"""Everything the clearinghouse knows. It changes only by committing a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from marginkeep.book.account import MODES, SYSTEM, Account
+from marginkeep.book.columns import Book
+from marginkeep.book.limits import prove_limits
+from marginkeep.book.valuation import Valuation
+from marginkeep.rulebook import Rulebook, build_tables, rulebook_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXTERNAL: Final = "external"
+"""Counterparty of users who watch only their own account."""
+
+LIQUIDATOR: Final = "liquidator"
+"""Takes over what is liquidated, and its share of penalties."""
+
+OUTSIDE: Final = "outside"
+"""Ledger account: the world; its balance is withdrawals minus deposits."""
+
+FEES: Final = "fees"
+INSURANCE_FUND: Final = "insurance_fund"
+BAD_DEBT: Final = "bad_debt"
+"""Ledger account: minus what accounts lost beyond their collateral and nobody has paid for yet."""
+
+SETTLEMENT: Final = "settlement:"
+"""Prefix: one ledger account a market, the mirror of its open costs (balance = -sum of costs)."""
+
+FUNDING: Final = "funding:"
+"""Prefix: one ledger account a market, between those who paid funding and those not yet paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is left of an open order: `cost` is that of its complete fill at its price, in settle units."""
+
+    market: int
+    is_buy: bool
+    size: int
+    price: int
+    cost: int
+
+
+class State:
+    """The fold of all commands so far.
+
+    Attributes
+    ----------
+    book, names, index : accounts as columns; name by index and index by name
+    valuation : prices and funding indices
+    ledger : (ledger account, asset) -> balance; accounts' own balances are in the book
+    orders : account -> order id -> what is left of it
+    funding_dust : 10^-9 parts that rounding of funding kept back, by market
+    """
+
+    __slots__ = (
+        "book",
+        "funding_dust",
+        "index",
+        "ledger",
+        "limits",
+        "names",
+        "now_ns",
+        "orders",
+        "rulebook",
+        "rulebook_hash",
+        "sequence",
+        "tables",
+        "valuation",
+    )
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        self.rulebook = rulebook
+        self.rulebook_hash = rulebook_hash(rulebook)
+        self.tables = build_tables(rulebook)
+        self.limits = prove_limits(self.tables)
+        self.valuation = Valuation(self.tables)
+        self.book = Book()
+        self.names: list[str] = []
+        self.index: dict[str, int] = {}
+        self.ledger: dict[tuple[str, int], int] = {}
+        self.orders: dict[int, dict[str, Order]] = {}
+        self.funding_dust = [0] * len(self.tables.markets)
+        self.now_ns = 0
+        self.sequence = 0
+
+    @classmethod
+    def empty(cls, rulebook: Rulebook) -> State:
+        """Return a state with only the two system accounts."""
+        state = cls(rulebook)
+        for name in (EXTERNAL, LIQUIDATOR):
+            state.add_account(name, Account(mode=SYSTEM))
+        return state
+
+    @classmethod
+    def opened_with(cls, rulebook: Rulebook, book: Book, names: Sequence[str]) -> State:
+        """Return a state that starts from a given book, whose sizes sum to zero in every market.
+
+        The ledger is opened to match: deposits are what the balances sum to, settlement accounts mirror open costs.
+        """
+        state = cls(rulebook)
+        state.book = book
+        state.names = list(names)
+        state.index = {name: index for index, name in enumerate(state.names)}
+        state.open_ledger()
+        return state
+
+    def open_ledger(self) -> None:
+        """Set the ledger accounts that balance the book as it stands."""
+        for asset, total in self.balance_totals().items():
+            self.ledger[OUTSIDE, asset] = self.ledger.get((OUTSIDE, asset), 0) - total
+        for market, cost in self.cost_totals().items():
+            table = self.tables.markets[market]
+            self.ledger[SETTLEMENT + table.name, table.settle] = -cost
+            key = (OUTSIDE, table.settle)
+            self.ledger[key] = self.ledger.get(key, 0) + cost
+
+    def add_account(self, name: str, account: Account) -> int:
+        """Add an account under a new name and return its index."""
+        index = self.book.add(account)
+        self.names.append(name)
+        self.index[name] = index
+        return index
+
+    def account_name(self, index: int) -> str:
+        """Return an account's name."""
+        return self.names[index]
+
+    def mode_name(self, index: int) -> str:
+        """Return an account's margin mode as a word."""
+        return MODES[int(self.book.accounts[index, 0])]
+
+    def balance_totals(self) -> dict[int, int]:
+        """Return asset -> sum over all accounts' balances."""
+        totals: dict[int, int] = {}
+        for index in range(self.book.count):
+            for asset, amount in self.book.read(index).balances.items():
+                totals[asset] = totals.get(asset, 0) + amount
+        return totals
+
+    def cost_totals(self) -> dict[int, int]:
+        """Return market -> sum over all accounts' open costs."""
+        totals: dict[int, int] = {}
+        for index in range(self.book.count):
+            for market, position in self.book.read(index).positions.items():
+                totals[market] = totals.get(market, 0) + position.cost
+        return totals
+
+    def size_totals(self) -> dict[int, int]:
+        """Return market -> sum over all accounts' sizes; always 0."""
+        totals: dict[int, int] = {}
+        for index in range(self.book.count):
+            for market, position in self.book.read(index).positions.items():
+                totals[market] = totals.get(market, 0) + position.size
+        return totals

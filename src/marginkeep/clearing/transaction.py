@@ -1,0 +1,271 @@
+"""One command in the making: changes are staged on copies, then committed together or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from marginkeep.book.account import ISOLATED, NO_PARENT, SYSTEM, Account, Position
+from marginkeep.book.fills import Fill, book_funding, fill_position
+from marginkeep.book.health import measure
+from marginkeep.book.limits import TERMS_MAX
+from marginkeep.clearing.events import AccountOpened, Event, Posting
+from marginkeep.clearing.state import FEES, FUNDING, INSURANCE_FUND, SETTLEMENT, Order, State
+from marginkeep.margin.solvency import does_not_worsen
+from marginkeep.rulebook.model import INITIAL, MAINTENANCE
+from marginkeep.units import INT64_SAFE, RATE_ONE
+
+if TYPE_CHECKING:
+    from marginkeep.margin.solvency import Measure
+    from marginkeep.rulebook import AssetTable, MarketTable
+
+
+class Refusal(Exception):
+    """Ends a transaction without effect; never leaves the clearing floor."""
+
+    def __init__(self, code: str, reason: str, **numbers: int) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.numbers = numbers
+
+
+def refuse(code: str, reason: str, **numbers: int) -> NoReturn:
+    """End the transaction without effect."""
+    raise Refusal(code, reason, **numbers)
+
+
+class Transaction:
+    """Copies of what a command touches, and the postings it has made so far."""
+
+    __slots__ = ("_accounts", "_before", "_dust", "_ledger", "_orders", "events", "opened", "postings", "state")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.events: list[Event] = []
+        self.postings: list[Posting] = []
+        self.opened: list[str] = []
+        self._accounts: dict[str, Account] = {}
+        self._before: dict[str, Measure] = {}
+        self._ledger: dict[tuple[str, int], int] = {}
+        self._orders: dict[tuple[str, str], Order | None] = {}
+        self._dust: dict[int, int] = {}
+
+    # Looking up ------------------------------------------------------------------------------------------------
+
+    def account(self, name: str) -> Account:
+        """Return the staged copy of an account; refuse an unknown name."""
+        account = self._accounts.get(name)
+        if account is None:
+            index = self.state.index.get(name)
+            if index is None:
+                refuse("unknown_account", f"account {name!r} does not exist: deposit into it first")
+            account = self._accounts[name] = self.state.book.read(index)
+        return account
+
+    def user_account(self, name: str) -> Account:
+        """Return the staged copy of an account that people own; refuse system accounts."""
+        account = self.account(name)
+        if account.mode == SYSTEM:
+            refuse("system_account", f"{name!r} is a system account: it has no owner to act for it")
+        return account
+
+    def has_account(self, name: str) -> bool:
+        """Tell whether an account exists or was opened in this transaction."""
+        return name in self._accounts or name in self.state.index
+
+    def open_account(self, name: str, account: Account) -> Account:
+        """Stage a new account."""
+        self._accounts[name] = account
+        self.opened.append(name)
+        mode = "isolated" if account.mode == ISOLATED else "cross"
+        self.events.append(AccountOpened(account=name, mode=mode))
+        return account
+
+    def open_isolated(self, owner: str, market: MarketTable) -> str:
+        """Return the name of an owner's isolated account of a market, opening it if it is new."""
+        if self.user_account(owner).mode == ISOLATED:
+            refuse("isolated_account", f"{owner!r} is itself isolated: name its owner")
+        name = f"{owner}/{market.name}"
+        if not self.has_account(name):
+            parent = self.state.index.get(owner, NO_PARENT)
+            self.open_account(name, Account(mode=ISOLATED, parent=parent))
+        return name
+
+    def asset(self, name: str) -> AssetTable:
+        """Return an asset's table; refuse an unknown name."""
+        index = self.state.tables.asset_index.get(name)
+        if index is None:
+            refuse("unknown_asset", f"asset {name!r} is not in the rulebook")
+        return self.state.tables.assets[index]
+
+    def market(self, name: str) -> MarketTable:
+        """Return a market's table; refuse an unknown name."""
+        index = self.state.tables.market_index.get(name)
+        if index is None:
+            refuse("unknown_market", f"market {name!r} is not in the rulebook")
+        return self.state.tables.markets[index]
+
+    def marked_market(self, name: str) -> MarketTable:
+        """Return a market's table; refuse one that cannot be valued yet."""
+        market = self.market(name)
+        valuation = self.state.valuation
+        if not valuation.marks[market.index]:
+            refuse("no_price", f"market {name} has no mark price yet: set one first")
+        if not valuation.prices[market.settle]:
+            refuse("no_price", f"asset {market.market.settle}, in which {name} settles, has no price yet")
+        return market
+
+    # Money -----------------------------------------------------------------------------------------------------
+
+    def post(self, asset: int, source: str, target: str, amount: int, reason: str) -> None:
+        """Move an amount (negative = the other way) between two accounts or ledger accounts."""
+        if amount == 0:
+            return
+        if amount < 0:
+            source, target, amount = target, source, -amount
+        self._add(source, asset, -amount)
+        self._add(target, asset, amount)
+        self.postings.append(Posting(self.state.tables.assets[asset].name, source, target, amount, reason))
+
+    def _add(self, name: str, asset: int, amount: int) -> None:
+        if not self.has_account(name):
+            key = (name, asset)
+            balance = self._ledger.get(key, self.state.ledger.get(key, 0)) + amount
+            if abs(balance) > INT64_SAFE:
+                refuse("limit", f"{name} would hold {balance} units, beyond the bound", bound=INT64_SAFE)
+            self._ledger[key] = balance
+            return
+        account = self.account(name)
+        balance = account.balances.get(asset, 0) + amount
+        bound = self.state.limits.assets[asset].max_balance
+        if abs(balance) > (INT64_SAFE if account.mode == SYSTEM else bound):
+            refuse("limit", f"{name} would hold {balance} units, beyond max_balance {bound}", bound=bound)
+        account.balances[asset] = balance
+
+    def ledger_balance(self, name: str, asset: int) -> int:
+        """Return a ledger account's balance as staged."""
+        return self._ledger.get((name, asset), self.state.ledger.get((name, asset), 0))
+
+    # Positions -------------------------------------------------------------------------------------------------
+
+    def position(self, name: str, market: MarketTable) -> Position:
+        """Return the staged position of an account in a market, with funding booked up to now."""
+        account = self.account(name)
+        position = account.positions.get(market.index)
+        index = self.state.valuation.funding[market.index]
+        if position is None:
+            if account.mode != SYSTEM and len(account.positions) + len(account.balances) >= TERMS_MAX:
+                refuse("limit", f"{name} has {TERMS_MAX} positions and balances, the most allowed", bound=TERMS_MAX)
+            position = account.positions[market.index] = Position(funding_entry=index)
+        self._settle_funding(name, market, position, index)
+        return position
+
+    def _settle_funding(self, name: str, market: MarketTable, position: Position, index: int) -> None:
+        paid, dust = book_funding(position, index)
+        self.post(market.settle, FUNDING + market.name, name, paid, "funding")
+        total = self._dust.get(market.index, self.state.funding_dust[market.index]) + dust
+        whole = total // RATE_ONE
+        self._dust[market.index] = total - whole * RATE_ONE
+        self.post(market.settle, FUNDING + market.name, INSURANCE_FUND, whole, "rounding of funding")
+
+    def fill(self, name: str, market: MarketTable, size: int, price: int) -> Fill:
+        """Trade `size` lots for an account: position, cost, realised profit; fees are the caller's."""
+        position = self.position(name, market)
+        fill = fill_position(market, position, size, price)
+        self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
+        return fill
+
+    def post_dust(self, market: MarketTable, dust: int) -> None:
+        """Give what rounding both costs of a trade up has left to the insurance fund."""
+        self.post(market.settle, SETTLEMENT + market.name, INSURANCE_FUND, dust, "rounding of a trade")
+
+    def charge_fee(self, name: str, market: MarketTable, fee: int) -> None:
+        """Take a fee (negative = pay a rebate)."""
+        self.post(market.settle, name, FEES, fee, "fee")
+
+    # Orders ----------------------------------------------------------------------------------------------------
+
+    def order(self, account: str, order: str) -> Order | None:
+        """Return what is left of an open order, as staged."""
+        key = (account, order)
+        if key in self._orders:
+            return self._orders[key]
+        return self.state.orders.get(self.state.index.get(account, NO_PARENT), {}).get(order)
+
+    def open_orders(self, account: str) -> dict[str, Order]:
+        """Return an account's open orders by id, as staged."""
+        orders = dict(self.state.orders.get(self.state.index.get(account, NO_PARENT), {}))
+        for (name, key), order in self._orders.items():
+            if name == account:
+                orders.pop(key, None)
+                if order is not None:
+                    orders[key] = order
+        return orders
+
+    def set_order(self, account: str, key: str, order: Order | None) -> None:
+        """Replace what is left of an order, and the reserve in its position with it."""
+        before = self.order(account, key)
+        for sign, item in ((-1, before), (1, order)):
+            if item is None:
+                continue
+            position = self.account(account).positions.setdefault(
+                item.market, Position(funding_entry=self.state.valuation.funding[item.market])
+            )
+            if item.is_buy:
+                position.bid_size += sign * item.size
+                position.bid_cost += sign * item.cost
+            else:
+                position.ask_size += sign * item.size
+                position.ask_cost += sign * item.cost
+        self._orders[account, key] = order
+
+    # Solvency --------------------------------------------------------------------------------------------------
+
+    def remember(self, name: str) -> None:
+        """Note an account's state at maintenance before it changes, for `require_solvent`."""
+        self._before[name] = measure(self.account(name), self.state.valuation, MAINTENANCE)
+
+    def require_solvent(self, name: str, what: str) -> int:
+        """Refuse unless initial margin holds, or the account is not made worse; return the free initial health."""
+        account = self.account(name)
+        initial = measure(account, self.state.valuation, INITIAL)
+        if initial.health >= 0 or account.mode == SYSTEM:
+            return initial.health
+        after = measure(account, self.state.valuation, MAINTENANCE)
+        if name in self._before and does_not_worsen(self._before[name], after):
+            return initial.health
+        refuse(
+            "insufficient_margin",
+            f"{what} would leave {name} {-initial.health} units short of its initial requirement: "
+            f"deposit at least that, or make it smaller",
+            missing=-initial.health,
+            collateral=initial.collateral,
+            requirement=initial.requirement,
+        )
+
+    # The end ---------------------------------------------------------------------------------------------------
+
+    def take_postings(self) -> tuple[Posting, ...]:
+        """Return the postings made since the last call, for the event that explains them."""
+        postings = tuple(self.postings)
+        self.postings = []
+        return postings
+
+    def commit(self) -> tuple[Event, ...]:
+        """Write every staged change and return the events."""
+        state = self.state
+        for name in self.opened:
+            state.add_account(name, self._accounts[name])
+        for name, account in self._accounts.items():
+            state.book.write(state.index[name], account)
+        state.ledger.update(self._ledger)
+        for market, dust in self._dust.items():
+            state.funding_dust[market] = dust
+        for (name, key), order in self._orders.items():
+            orders = state.orders.setdefault(state.index[name], {})
+            orders.pop(key, None)
+            if order is not None:
+                orders[key] = order
+            elif not orders:
+                del state.orders[state.index[name]]
+        return tuple(self.events)
