@@ -97,7 +97,14 @@ class Book:
         self.balances = BlockRows(BALANCE_WIDTH)
 
     @classmethod
-    def from_rows(cls, modes: Rows, positions_per_account: Rows, positions: Rows, balances: Rows) -> Book:
+    def from_rows(
+        cls,
+        modes: Rows,
+        positions_per_account: Rows,
+        positions: Rows,
+        balances: Rows,
+        balances_per_account: Rows | None = None,
+    ) -> Book:
         """Build a whole book at once, without copying the rows.
 
         Parameters
@@ -105,21 +112,21 @@ class Book:
         modes : int64[accounts]
         positions_per_account : int64[accounts], how many position rows each account owns
         positions : int64[sum, 8], account by account, at most one row a market in an account
-        balances : int64[accounts, 2], one balance each; others can be added later
+        balances : int64[sum, 2], account by account, at most one row an asset in an account
+        balances_per_account : int64[accounts], how many balance rows each owns; one each when left out
         """
         count = len(modes)
         book = cls()
         book.count = count
         book.accounts = np.zeros((count, ACCOUNT_WIDTH), np.int64)
-        ends = np.cumsum(positions_per_account)
         book.accounts[:, MODE] = modes
         book.accounts[:, PARENT] = NO_PARENT
-        book.accounts[:, POSITION_START] = ends - positions_per_account
-        book.accounts[:, POSITION_COUNT] = positions_per_account
-        book.accounts[:, POSITION_CAPACITY] = positions_per_account
-        book.accounts[:, BALANCE_START] = np.arange(count)
-        book.accounts[:, BALANCE_COUNT] = 1
-        book.accounts[:, BALANCE_CAPACITY] = 1
+        if balances_per_account is None:
+            balances_per_account = np.ones(count, np.int64)
+        for first, counts in ((POSITION_START, positions_per_account), (BALANCE_START, balances_per_account)):
+            book.accounts[:, first] = np.cumsum(counts) - counts
+            book.accounts[:, first + 1] = counts
+            book.accounts[:, first + 2] = counts
         book.positions = BlockRows(POSITION_WIDTH, np.ascontiguousarray(positions, np.int64))
         book.balances = BlockRows(BALANCE_WIDTH, np.ascontiguousarray(balances, np.int64))
         return book
@@ -128,6 +135,18 @@ class Book:
     def nbytes(self) -> int:
         """Bytes held by the columns."""
         return self.accounts.nbytes + self.positions.rows.nbytes + self.balances.rows.nbytes
+
+    def position_rows(self) -> Rows:
+        """Return a copy of all position rows in use, account by account."""
+        return self.positions.rows[self._rows_in_use(POSITION_START)]
+
+    def balance_rows(self) -> Rows:
+        """Return a copy of all balance rows in use, account by account."""
+        return self.balances.rows[self._rows_in_use(BALANCE_START)]
+
+    def _rows_in_use(self, start_column: int) -> Rows:
+        starts, counts = self.accounts[: self.count, start_column : start_column + 2].T
+        return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
     def add(self, account: Account) -> int:
         """Add an account and return its index."""
@@ -159,6 +178,19 @@ class Book:
         ]
         _fill(self.positions, row, POSITION_START, held)
         _fill(self.balances, row, BALANCE_START, [item for item in account.balances.items() if item[1]])
+
+
+def totals_by(keys: Rows, amounts: Rows, size: int) -> list[int]:
+    """Return exact sums of int64 amounts by key in [0, size), as Python ints: no sum can overflow.
+
+    Parameters
+    ----------
+    keys, amounts : int64[rows]
+    """
+    low, high = np.zeros(size, np.int64), np.zeros(size, np.int64)
+    np.add.at(low, keys, amounts & 0xFFFFFFFF)
+    np.add.at(high, keys, amounts >> 32)
+    return [(h << 32) + part for h, part in zip(high.tolist(), low.tolist(), strict=True)]
 
 
 def _fill(blocks: BlockRows, row: Rows, start_column: int, values: Sequence[tuple[int, ...]]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from marginkeep.book.account import MODES, SYSTEM, Account
-from marginkeep.book.columns import Book
+from marginkeep.book.columns import AMOUNT, ASSET, COST, MARKET, SIZE, Book, totals_by
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.valuation import Valuation
 from marginkeep.rulebook import Rulebook, build_tables, rulebook_hash
@@ -137,24 +137,21 @@ class State:
 
     def balance_totals(self) -> dict[int, int]:
         """Return asset -> sum over all accounts' balances."""
-        totals: dict[int, int] = {}
-        for index in range(self.book.count):
-            for asset, amount in self.book.read(index).balances.items():
-                totals[asset] = totals.get(asset, 0) + amount
-        return totals
+        rows = self.book.balance_rows()
+        return _nonzero(totals_by(rows[:, ASSET], rows[:, AMOUNT], len(self.tables.assets)))
 
     def cost_totals(self) -> dict[int, int]:
         """Return market -> sum over all accounts' open costs."""
-        totals: dict[int, int] = {}
-        for index in range(self.book.count):
-            for market, position in self.book.read(index).positions.items():
-                totals[market] = totals.get(market, 0) + position.cost
-        return totals
+        return self._position_totals(COST)
 
     def size_totals(self) -> dict[int, int]:
-        """Return market -> sum over all accounts' sizes; always 0."""
-        totals: dict[int, int] = {}
-        for index in range(self.book.count):
-            for market, position in self.book.read(index).positions.items():
-                totals[market] = totals.get(market, 0) + position.size
-        return totals
+        """Return market -> sum over all accounts' sizes; always 0, so always empty."""
+        return self._position_totals(SIZE)
+
+    def _position_totals(self, column: int) -> dict[int, int]:
+        rows = self.book.position_rows()
+        return _nonzero(totals_by(rows[:, MARKET], rows[:, column], len(self.tables.markets)))
+
+
+def _nonzero(totals: list[int]) -> dict[int, int]:
+    return {index: total for index, total in enumerate(totals) if total}

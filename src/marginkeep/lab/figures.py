@@ -156,6 +156,7 @@ def _liquidation_bars(result: ReplayResult, times: NDArray[np.float64], points_m
     notional = _amounts(result.timeline.liquidated_notional, result)
     drawn = np.flatnonzero(notional > 0)
     drawn = drawn[kept_rows(notional[drawn], points_max)]
+    asset = plain(result.reporting_asset)
     return {
         "type": "bar",
         "name": "liquidated",
@@ -164,7 +165,8 @@ def _liquidation_bars(result: ReplayResult, times: NDArray[np.float64], points_m
         "yaxis": "y2",
         "width": _bar_width(times),
         "customdata": result.timeline.liquidated_accounts[drawn].astype(np.float64),
-        "hovertemplate": f"%{{y:,.2f}} {plain(result.reporting_asset)}, %{{customdata:,.0f}} accounts",
+        # A bar is wider than its tick, so a pointer beside it must still read the tick's own time.
+        "hovertemplate": f"%{{y:,.2f}} {asset}, %{{customdata:,.0f}} accounts at %{{x|%H:%M:%S}}",
         "showlegend": False,
         "meta": {"role": "warning"},
     }
@@ -233,7 +235,7 @@ def _health_bins() -> tuple[NDArray[np.float64], list[str]]:
 
 def _health_bars(accounts: NDArray[np.int64]) -> dict[str, Any]:
     centres, labels = _health_bins()
-    hover = {"customdata": labels, "hovertemplate": "%{customdata}: %{y:,.0f} accounts"}
+    hover = {"customdata": labels, "hovertemplate": _health_hover("before")}
     trace = {"type": "bar", "name": "accounts before", "x": centres, "y": accounts.astype(np.float64)}
     return {**trace, **hover, "meta": {"role": "quiet"}}
 
@@ -244,8 +246,12 @@ def _health_steps(accounts: NDArray[np.int64]) -> dict[str, Any]:
     # A step ends between two points, so one more point is needed to draw the last bin to its end.
     x = np.append(centres, centres[-1] + 0.5 / HEALTH_BINS_PER_UNIT)
     y = np.append(accounts, accounts[-1]).astype(np.float64)
-    trace = _line("accounts after", x, y, "series-1", hover="%{customdata}: %{y:,.0f} accounts")
+    trace = _line("accounts after", x, y, "series-1", hover=_health_hover("after"))
     return {**trace, "customdata": [*labels, labels[-1]], "line": {"shape": "hvh", "width": 2}}
+
+
+def _health_hover(when: str) -> str:
+    return f"{when}: %{{y:,.0f}} accounts at %{{customdata}}<extra></extra>"
 
 
 def _health_layout(accounts: NDArray[np.int64]) -> dict[str, Any]:

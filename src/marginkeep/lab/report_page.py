@@ -190,7 +190,7 @@ def _worst_rows(account: LiquidatedAccount, result: ReplayResult) -> str:
     first = format_time(account.first_time_ns).removesuffix(" UTC")
     row = (
         f'<tr><th scope="row" data-label="Account">{text(account.account)}</th>'
-        f'<td data-label="First liquidated, UTC">{first}</td>'
+        f'<td data-label="First time, UTC">{first}</td>'
         f'<td class="number" data-label="Steps">{account.steps:,}</td>{cells}</tr>'
     )
     if not account.explanation:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from marginkeep.lab.result import Bar, LiquidatedAccount, ReplayResult
 
 LIQUIDATED_NAMES: Final = ("liquidated_accounts", "accounts_liquidated")
-FUND_PAID_NAMES: Final = ("fund_paid", "insurance_fund_paid")
+FUND_PAID_NAMES: Final = ("fund_used", "fund_paid", "insurance_fund_paid")
 BAD_DEBT_NAMES: Final = ("bad_debt",)
 """Names in `ReplayResult.summary` the verdict reads; spaces and capitals do not matter."""
 
@@ -129,7 +129,7 @@ def judge(result: ReplayResult) -> Verdict:
         return Verdict("bad", f"{failed} bar{'s' if failed > 1 else ''} failed", sentence)
     if not result.complete:
         return Verdict("warning", "Interrupted", sentence)
-    if _figure(result, FUND_PAID_NAMES):
+    if _fund_cost(result) > 0:
         return Verdict("warning", "Solvent, at the fund's cost", sentence)
     return Verdict("good", "Solvent", sentence)
 
@@ -180,16 +180,22 @@ def _liquidated_words(result: ReplayResult) -> str:
     return f"{liquidated:,} of {result.accounts:,} accounts {'was' if liquidated == 1 else 'were'} liquidated"
 
 
-def _fund_words(result: ReplayResult) -> str:
-    """Say what the fund paid; if the summary lacks it, how its balance moved, which nets income off."""
+def _fund_cost(result: ReplayResult) -> int:
+    """Return what the fund paid; if the summary lacks it, the fall of its balance, which nets income off."""
     paid = _figure(result, FUND_PAID_NAMES)
     if paid is not None:
-        return f"the insurance fund paid {format_money(paid, result) if paid else 'nothing'}"
+        return paid
     balance = result.timeline.fund_balance
-    moved = int(balance[-1]) - int(balance[0]) if len(balance) else 0
-    if not moved:
+    return int(balance[0]) - int(balance[-1]) if len(balance) else 0
+
+
+def _fund_words(result: ReplayResult) -> str:
+    cost = _fund_cost(result)
+    if _figure(result, FUND_PAID_NAMES) is not None:
+        return f"the insurance fund paid {format_money(cost, result) if cost else 'nothing'}"
+    if not cost:
         return "the insurance fund did not move"
-    return f"the insurance fund {'gained' if moved > 0 else 'lost'} {format_money(abs(moved), result)} on balance"
+    return f"the insurance fund {'lost' if cost > 0 else 'gained'} {format_money(abs(cost), result)} on balance"
 
 
 def _bad_debt_words(bad_debt: int, result: ReplayResult) -> str:
@@ -236,10 +242,8 @@ def _worst_table(result: ReplayResult, *, wide: bool) -> Table:
     if wide:
         columns.append(("First liquidated, UTC", "left"))
     table = _table(title, *columns)
-    # Only the name may be shortened: a number cut by an ellipsis would be a wrong number.
-    table.columns[0].overflow, table.columns[0].min_width = "ellipsis", 8
-    for column in table.columns[1:]:
-        column.min_width = len(str(column.header))
+    # Only the name may be folded: a number cut short would be a wrong number.
+    table.columns[0].no_wrap, table.columns[0].overflow, table.columns[0].min_width = False, "fold", 8
     for account in shown:
         cells = _worst_cells(account, result.reporting_decimals, wide=wide)
         table.add_row(*(Text(cell) for cell in cells))
@@ -261,7 +265,7 @@ def _table(title: str, *columns: tuple[str, Literal["left", "right"]]) -> Table:
     heading = Text(printable(title), style="bold")
     table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for header, justify in columns:
-        table.add_column(header, justify=justify, no_wrap=justify == "right" or header == "Account")
+        table.add_column(header, justify=justify, no_wrap=justify == "right")
     return table
 
 

@@ -18,7 +18,7 @@
     const axes = Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key));
     const look = { gridcolor: colour("grid"), linecolor: colour("rule"), zeroline: false, tickcolor: colour("rule") };
     const painted = axes.map((key) => {
-      const limits = key.startsWith("x") ? { nticks: narrow.matches ? 5 : 10, showspikes: layout.hovermode === "x unified" } : { nticks: 6 };
+      const limits = key.startsWith("x") ? { nticks: narrow.matches ? 5 : 10, showspikes: layout.hovermode === "x unified" } : { nticks: 6, showspikes: false };
       const spike = { spikemode: "across", spikethickness: 1, spikedash: "dot", spikecolor: colour("muted") };
       const title = { ...(layout[key].title || {}), font: { size: 13, color: colour("muted") } };
       return [key, { ...look, ...limits, ...spike, ...layout[key], title, fixedrange: touch.matches }];
@@ -28,14 +28,15 @@
 
   function paintLayout(layout) {
     const ink = colour("ink");
-    const label = { bgcolor: colour("card"), bordercolor: colour("rule"), font: { color: ink, size: 13 } };
+    const font = { family: "system-ui, sans-serif", size: 13, color: ink };
+    const label = { bgcolor: colour("card"), bordercolor: colour("rule"), font };
     return {
       ...layout,
       ...paintAxes(layout),
       autosize: true,
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: "system-ui, sans-serif", size: 13, color: ink },
+      paper_bgcolor: colour("card"),
+      plot_bgcolor: colour("card"),
+      font,
       margin: { l: 8, r: narrow.matches ? 8 : 16, t: 8, b: 8 },
       hoverlabel: label,
       dragmode: touch.matches ? false : "zoom",

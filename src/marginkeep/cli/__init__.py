@@ -1,0 +1,42 @@
+"""The command `marginkeep`. Exit codes: 0 ok, 1 a stated bar failed, 2 wrong usage or input, 3 a defect."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from marginkeep import __version__
+from marginkeep.cli.demo import demo
+from marginkeep.cli.health import health
+from marginkeep.cli.replay import replay
+from marginkeep.cli.rules import rules
+from marginkeep.errors import InputError, InvariantViolation
+
+EXIT_USAGE = 2
+EXIT_DEFECT = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="marginkeep")
+def command() -> None:
+    """Keep every leveraged account solvent, and prove that it is.
+
+    Start with `marginkeep demo`, or ask about one account: `marginkeep health CASE.toml`.
+    """
+
+
+for subcommand in (health, replay, demo, rules):
+    command.add_command(subcommand)
+
+
+def main() -> None:
+    """Run the command line; errors of the user's input are one line, never a traceback."""
+    try:
+        command.main(prog_name="marginkeep")
+    except InputError as error:
+        click.echo(f"marginkeep: {error}", err=True)
+        sys.exit(EXIT_USAGE)
+    except InvariantViolation as error:
+        click.echo(f"marginkeep: a defect, please report it with the input: {error}", err=True)
+        sys.exit(EXIT_DEFECT)

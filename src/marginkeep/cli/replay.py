@@ -1,0 +1,158 @@
+"""`marginkeep replay`: real prices over a book, through the engine that clears live."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from marginkeep.errors import InputError
+
+if TYPE_CHECKING:
+    from marginkeep.clearing import Clearinghouse
+    from marginkeep.lab.candles import Candles
+    from marginkeep.lab.opening import PathKind, PricePath
+
+ACCOUNTS_DEFAULT = 10_000
+
+
+@click.command()
+@click.option("--prices", required=True, type=click.Path(path_type=Path), help="Candles: Parquet or CSV.")
+@click.option("--accounts", type=int, help=f"Generate this many accounts (default {ACCOUNTS_DEFAULT:,}).")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generated book.")
+@click.option("--book", type=click.Path(path_type=Path), help="Replay the accounts of this case file instead.")
+@click.option("--rules", type=click.Path(path_type=Path), help="Rulebook (default: an example for the file's markets).")
+@click.option("--symbols", help="Only these symbols of the price file, comma separated.")
+@click.option("--start", type=click.DateTime(), help="First time to replay, UTC.")
+@click.option("--end", type=click.DateTime(), help="Time at which to stop, UTC.")
+@click.option(
+    "--path",
+    "kind",
+    type=click.Choice(["close", "ohlc"]),
+    default="close",
+    show_default=True,
+    help="How a candle becomes marks.",
+)
+@click.option("--fund", help="Opening balance of the insurance fund (default: 2 % of open interest).")
+@click.option("--fail-if", "expressions", multiple=True, metavar="EXPR", help="Exit 1 if true, as in 'bad_debt>0'.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    default=Path("replay-report/report.html"),
+    show_default=True,
+    help="Where to write the page; run.json goes beside it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the summary.")
+def replay(prices: Path, **options: Any) -> None:
+    r"""Replay historical or imagined PRICES over a book and report what the engine did.
+
+    Prices are candles with ccxt symbols, or Binance public kline files. Ctrl-C stops early and leaves a valid report
+    of what was done.
+
+    \b
+    marginkeep replay --prices candles.parquet --accounts 100000 --seed 7
+    marginkeep replay --prices BTCUSDT-1m-2024-08-05.csv --book mine.toml --fail-if "bad_debt>0"
+    """
+    from marginkeep.cli.session import Session, load_rules, path_assumption, run_session
+    from marginkeep.lab.bars import check_expressions
+    from marginkeep.lab.outcome import FIGURES, file_sha256
+
+    check_expressions(options["expressions"], FIGURES)
+    if options["book"] is not None and options["accounts"] is not None:
+        raise InputError("--book and --accounts exclude each other: give the accounts or have them generated")
+    candles = _read(prices, options)
+    rulebook, rules_text = load_rules(options["rules"], candles)
+    house, path = _open(candles, rulebook, options)
+    inputs = {
+        "prices": {"file": prices.name, "sha256": file_sha256(prices)},
+        "book": None if options["book"] is None else {"sha256": file_sha256(options["book"])},
+        "accounts": house.state.book.count - 2,
+        "seed": None if options["book"] is not None else options["seed"],
+        "path": options["kind"],
+    }
+    ignored = (f"Symbols that no market uses: {', '.join(path.unused)}.",) if path.unused else ()
+    rounded = (f"{path.rounded:,} prices were rounded to the nearest tick.",) if path.rounded else ()
+    run_session(
+        Session(
+            house=house,
+            path=path,
+            title=f"Replay of {prices.name}",
+            fund=options["fund"],
+            expressions=options["expressions"],
+            assumptions=(path_assumption(options["kind"]), *_assumptions(options)),
+            repairs=(*candles.repairs, *ignored, *rounded),
+            reproduce=_command(prices, options),
+            inputs=inputs,
+            report=options["report"],
+            as_json=options["as_json"],
+            rules_text=rules_text,
+        )
+    )
+
+
+def _read(prices: Path, options: dict[str, Any]) -> Candles:
+    from datetime import UTC
+
+    from marginkeep.lab.candles import filled, read_candles, window
+
+    symbols = options["symbols"].split(",") if options["symbols"] else None
+    moments = [
+        None if options[name] is None else int(options[name].replace(tzinfo=UTC).timestamp()) * 10**9
+        for name in ("start", "end")
+    ]
+    candles = read_candles(prices, symbols=symbols)
+    if moments != [None, None]:
+        candles = window(candles, *moments)
+    return filled(candles)
+
+
+def _open(candles: Candles, rulebook: Any, options: dict[str, Any]) -> tuple[Clearinghouse, PricePath]:
+    from marginkeep.book.case import load_case
+    from marginkeep.cli.session import generated_house
+    from marginkeep.lab.opening import open_case, price_path, set_opening_prices
+
+    kind: PathKind = options["kind"]
+    if options["book"] is None:
+        path = price_path(candles, rulebook, kind, _all_markets(rulebook, candles))
+        accounts = ACCOUNTS_DEFAULT if options["accounts"] is None else options["accounts"]
+        return generated_house(rulebook, path, accounts, options["seed"]), path
+    case = load_case(options["book"])
+    rules = case.rulebook if options["rules"] is None else rulebook
+    held = {case.tables.markets[index].name for account in case.accounts.values() for index in account.positions}
+    path = price_path(candles, rules, kind, sorted(held))
+    house = open_case(case, rules)
+    set_opening_prices(house.state.valuation, path)
+    return house, path
+
+
+def _all_markets(rulebook: Any, candles: Candles) -> tuple[str, ...]:
+    return tuple(rulebook.markets)
+
+
+def _assumptions(options: dict[str, Any]) -> tuple[str, ...]:
+    book = "The book is the case file's; the account `external` holds the other side of each position."
+    if options["book"] is None:
+        book = (
+            f"The book is generated (seed {options['seed']}): log-normal equities, leverage with a median of 6, "
+            f"60 % of positions long, one account in six with coin as collateral."
+        )
+    return (
+        book,
+        "Liquidated positions pass to the liquidator at mark less slippage; they do not move the market.",
+        "No funding is paid, and nobody deposits, withdraws or trades during the replay.",
+    )
+
+
+def _command(prices: Path, options: dict[str, Any]) -> str:
+    """Return the command line that gives this run again."""
+    words = ["marginkeep", "replay", "--prices", str(prices)]
+    for name in ("accounts", "seed", "book", "rules", "symbols", "start", "end", "fund", "report"):
+        value = options[name]
+        if value is not None and not (name == "seed" and options["book"] is not None):
+            words += [f"--{name}", value.isoformat() if name in ("start", "end") else str(value)]
+    words += ["--path", options["kind"]]
+    for expression in options["expressions"]:
+        words += ["--fail-if", expression]
+    return shlex.join(words)

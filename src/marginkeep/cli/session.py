@@ -1,0 +1,163 @@
+"""What `replay` and `demo` share: run with a progress bar, survive Ctrl-C, write the files, print the summary."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from marginkeep.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from marginkeep.clearing import Clearinghouse
+    from marginkeep.lab.candles import Candles
+    from marginkeep.lab.opening import PathKind, PricePath
+    from marginkeep.lab.replay import Replay
+    from marginkeep.lab.result import ReplayResult
+    from marginkeep.rulebook import Rulebook
+
+EXIT_BAR_FAILED = 1
+EXIT_INTERRUPTED = 130
+FUND_OF_OPEN_INTEREST = 50
+"""Without --fund, the insurance fund starts with one part in this many of open interest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What to run and how to show it; texts are for the report."""
+
+    house: Clearinghouse
+    path: PricePath
+    title: str
+    fund: str | None
+    expressions: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    repairs: tuple[str, ...]
+    reproduce: str
+    inputs: dict[str, Any]
+    report: Path
+    as_json: bool
+    rules_text: str | None = None
+
+
+def load_rules(rules: Path | None, candles: Candles) -> tuple[Rulebook, str | None]:
+    """Return the stated rulebook, or the example for these markets together with its text."""
+    from marginkeep.lab.example_rules import example_rules_text
+    from marginkeep.rulebook import load_rulebook, read_rulebook
+    from marginkeep.rulebook.reading import parse_text
+
+    if rules is not None:
+        return load_rulebook(rules), None
+    highest = dict(zip(candles.symbols, candles.high.max(axis=0).tolist(), strict=True))
+    text = example_rules_text(highest)
+    return read_rulebook(parse_text(text, ".toml", "the example rulebook")), text
+
+
+def generated_house(rulebook: Rulebook, path: PricePath, accounts: int, seed: int) -> Clearinghouse:
+    """Return a clearinghouse with a generated book at the path's first prices."""
+    from marginkeep.book.valuation import Valuation
+    from marginkeep.clearing import Clearinghouse
+    from marginkeep.lab.opening import set_opening_prices
+    from marginkeep.lab.population import generate_population
+    from marginkeep.rulebook import build_tables
+
+    valuation = Valuation(build_tables(rulebook))
+    set_opening_prices(valuation, path)
+    population = generate_population(valuation, accounts, seed)
+    house = Clearinghouse.opened_with(rulebook, population.book, population.names)
+    set_opening_prices(house.state.valuation, path)
+    return house
+
+
+def path_assumption(kind: PathKind) -> str:
+    """Say how candles became marks."""
+    if kind == "close":
+        return "Marks are the bars' closing prices, one tick a bar: moves inside a bar are not seen (--path ohlc)."
+    return "Marks follow each bar's open, first extreme, second extreme, close; in a rising bar the low comes first."
+
+
+def run_session(session: Session) -> None:
+    """Run to the end or to Ctrl-C; write run.json and the report; print the summary; exit with the stated code."""
+    from marginkeep.lab.outcome import conclude, write_run
+    from marginkeep.lab.replay import Replay, open_interest, top_up_fund
+    from marginkeep.lab.report import write_report
+
+    _prepare_folder(session.report.parent)
+    rulebook = session.house.state.rulebook
+    amount = open_interest(session.house) // FUND_OF_OPEN_INTEREST
+    if session.fund is not None:
+        amount = rulebook.units(rulebook.reporting, session.fund)
+    top_up_fund(session.house, amount)
+    replay = Replay(session.house, session.path)
+    _run_with_progress(replay, session)
+    result = conclude(
+        replay,
+        title=session.title,
+        fund_start=amount,
+        expressions=session.expressions,
+        assumptions=session.assumptions,
+        repairs=session.repairs,
+        reproduce=session.reproduce,
+        inputs=session.inputs,
+    )
+    write_run(result, session.report.parent / "run.json")
+    if session.rules_text is not None:
+        (session.report.parent / "rules.toml").write_text(session.rules_text, encoding="utf-8")
+    write_report(result, session.report)
+    _print(result, session)
+    if not result.complete:
+        sys.exit(EXIT_INTERRUPTED)
+    if any(bar.failed for bar in result.bars):
+        sys.exit(EXIT_BAR_FAILED)
+
+
+def _prepare_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}): choose another place for the report") from error
+
+
+def _run_with_progress(replay: Replay, session: Session) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    total = len(session.path.times_ns)
+    columns = (
+        TextColumn("replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} ticks/s, {task.fields[liquidated]} accounts liquidated"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("replay", total=total, rate="-", liquidated=0)
+
+        def advance(done: int) -> None:
+            speed = progress.tasks[0].speed
+            rate = f"{speed:,.0f}" if speed else "-"
+            progress.update(task, completed=done, rate=rate, liquidated=f"{len(replay.stories):,}")
+
+        try:
+            replay.run(advance)
+        except KeyboardInterrupt:
+            console.print(f"interrupted after {replay.done:,} of {total:,} ticks: writing what there is")
+
+
+def _print(result: ReplayResult, session: Session) -> None:
+    from rich.console import Console
+
+    from marginkeep.lab.summary import write_summary_table
+
+    if session.as_json:
+        click.echo(json.dumps(result.run, indent=2))
+        return
+    write_summary_table(result, Console(highlight=False))
+    click.echo(f"report: {session.report}")
+    click.echo(f"run:    {session.report.parent / 'run.json'}")

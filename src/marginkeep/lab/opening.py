@@ -1,0 +1,176 @@
+"""Where a replay starts: prices as integer ticks, the market each symbol feeds, and the book that meets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from marginkeep.book.account import SYSTEM, Account, Position
+from marginkeep.book.columns import Book
+from marginkeep.clearing.clearinghouse import Clearinghouse
+from marginkeep.clearing.state import EXTERNAL, LIQUIDATOR
+from marginkeep.errors import InputError
+from marginkeep.lab.example_rules import base_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from marginkeep.book.case import Case
+    from marginkeep.book.valuation import Valuation
+    from marginkeep.lab.candles import Candles
+    from marginkeep.rulebook import Rulebook
+
+PathKind = Literal["close", "ohlc"]
+
+
+@dataclass(frozen=True, slots=True)
+class PricePath:
+    """What the engine will be told, tick by tick.
+
+    Attributes
+    ----------
+    times_ns : int64[T], nanoseconds UTC
+    markets, assets : names in column order
+    mark_ticks : int64[T, M]; asset_ticks : int64[T, A]
+    unused : symbols of the file that feed no market
+    rounded : how many prices were not whole ticks and were rounded to the nearest
+    """
+
+    times_ns: NDArray[np.int64]
+    markets: tuple[str, ...]
+    assets: tuple[str, ...]
+    mark_ticks: NDArray[np.int64]
+    asset_ticks: NDArray[np.int64]
+    unused: tuple[str, ...]
+    rounded: int
+
+
+def price_path(candles: Candles, rulebook: Rulebook, kind: PathKind, needed: Sequence[str] = ()) -> PricePath:
+    """Turn candles into marks of the rulebook's markets and prices of its assets.
+
+    Parameters
+    ----------
+    candles : filled: no missing bar
+    kind : ``close``: one tick a bar; ``ohlc``: four, open, the nearer extreme, the other, close
+    needed : markets that must have a price, because accounts hold them
+
+    Raises
+    ------
+    InputError : a needed market or an asset without a symbol in the file, or a price below half a tick
+    """
+    times, prices = _expand(candles, kind)
+    columns = {base_of(symbol): index for index, symbol in reversed(list(enumerate(candles.symbols)))}
+    exact = {symbol: index for index, symbol in enumerate(candles.symbols)}
+    markets = {
+        name: exact.get(market.symbol or "", columns.get(_base_of_market(name, market.symbol)))
+        for name, market in rulebook.markets.items()
+    }
+    fed = {name: column for name, column in markets.items() if column is not None}
+    _require_fed(needed, fed, candles)
+    assets = {name: columns[name] for name in rulebook.assets if name != rulebook.reporting and name in columns}
+    mark_ticks, mark_rounded = _ticks(prices, fed, [float(rulebook.markets[name].tick) for name in fed])
+    asset_ticks, asset_rounded = _ticks(prices, assets, [float(rulebook.assets[name].tick) for name in assets])
+    used = {*fed.values(), *assets.values()}
+    unused = tuple(symbol for index, symbol in enumerate(candles.symbols) if index not in used)
+    return PricePath(times, tuple(fed), tuple(assets), mark_ticks, asset_ticks, unused, mark_rounded + asset_rounded)
+
+
+def _base_of_market(name: str, symbol: str | None) -> str:
+    return base_of(symbol) if symbol else name.split("-", 1)[0]
+
+
+def _require_fed(needed: Sequence[str], fed: dict[str, int], candles: Candles) -> None:
+    missing = [name for name in needed if name not in fed]
+    if missing:
+        raise InputError(
+            f"the price file has no prices for {', '.join(missing)}: it holds {', '.join(candles.symbols[:12])}; "
+            f'name the symbol in the rulebook (symbol = "BTC/USDT:USDT") or give another file'
+        )
+    if not fed:
+        raise InputError(
+            f"no market of the rulebook has prices in the file, which holds {', '.join(candles.symbols[:12])}"
+        )
+
+
+def _expand(candles: Candles, kind: PathKind) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return times and prices; within a bar that rose the low is taken before the high, in one that fell after."""
+    if kind == "close":
+        return candles.times_ns + candles.step_ns, candles.close
+    rose = candles.close >= candles.open
+    first = np.where(rose, candles.low, candles.high)
+    second = np.where(rose, candles.high, candles.low)
+    prices = np.stack([candles.open, first, second, candles.close], axis=1).reshape(-1, len(candles.symbols))
+    quarter = candles.step_ns // 4
+    times = (candles.times_ns[:, None] + quarter * np.arange(1, 5)[None, :]).reshape(-1)
+    return times, prices
+
+
+def _ticks(prices: NDArray[np.float64], columns: dict[str, int], steps: list[float]) -> tuple[NDArray[np.int64], int]:
+    """Return prices in whole ticks, rounded to the nearest, and how many had to be rounded."""
+    chosen = prices[:, list(columns.values())]
+    exact = chosen / np.array(steps)
+    ticks = np.rint(exact).astype(np.int64)
+    if ticks.size and ticks.min() < 1:
+        name = list(columns)[int(np.nonzero(ticks.min(axis=0) < 1)[0][0])]
+        raise InputError(f"{name} has a price below half a tick: make its tick finer in the rulebook")
+    return ticks, int(np.count_nonzero(np.abs(exact - ticks) > 1e-6))
+
+
+def set_opening_prices(valuation: Valuation, path: PricePath) -> None:
+    """Set the first prices of a path."""
+    for column, name in enumerate(path.markets):
+        valuation.set_mark(valuation.tables.market_index[name], int(path.mark_ticks[0, column]))
+    for column, name in enumerate(path.assets):
+        valuation.set_price(valuation.tables.asset_index[name], int(path.asset_ticks[0, column]))
+
+
+def open_case(case: Case, rulebook: Rulebook) -> Clearinghouse:
+    """Return a clearinghouse that starts from a case's accounts; `external` takes the other side of each market.
+
+    Raises
+    ------
+    InputError : an account name that the clearinghouse reserves, or a market or asset that the rulebook lacks
+    """
+    other = Account(mode=SYSTEM)
+    book = Book()
+    book.add(other)
+    book.add(Account(mode=SYSTEM))
+    names = [EXTERNAL, LIQUIDATOR]
+    for name, account in case.accounts.items():
+        if name in names:
+            raise InputError(f"account {name!r}: the name is reserved for the clearinghouse; rename it")
+        moved = _translate(case, account, rulebook)
+        if "/" in name:
+            moved.parent = names.index(name.split("/", 1)[0])
+        _oppose(other, moved)
+        book.add(moved)
+        names.append(name)
+    book.write(0, other)
+    return Clearinghouse.opened_with(rulebook, book, names)
+
+
+def _translate(case: Case, account: Account, rulebook: Rulebook) -> Account:
+    """Return the account with the indices of another rulebook; its orders are left out: nobody matches them."""
+    markets = {name: index for index, name in enumerate(rulebook.markets)}
+    assets = {name: index for index, name in enumerate(rulebook.assets)}
+    moved = Account(mode=account.mode)
+    for index, amount in account.balances.items():
+        name = case.tables.assets[index].name
+        rulebook.asset(name)
+        moved.balances[assets[name]] = amount
+    for index, position in account.positions.items():
+        name = case.tables.markets[index].name
+        rulebook.market(name)
+        moved.positions[markets[name]] = Position(size=position.size, cost=position.cost)
+    return moved
+
+
+def _oppose(other: Account, account: Account) -> None:
+    for market, position in account.positions.items():
+        opposite = other.positions.setdefault(market, Position())
+        opposite.size -= position.size
+        opposite.cost -= position.cost

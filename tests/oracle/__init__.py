@@ -1,0 +1,1 @@
+"""Slow, exact answers to compare the engine with."""

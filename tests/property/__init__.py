@@ -1,0 +1,1 @@
+"""Properties that hold for every rulebook, valuation and account within the limits."""
