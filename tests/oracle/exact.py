@@ -7,10 +7,9 @@ slice. A `Rounding` says what is rounded, so the same text gives the unrounded t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import pairwise
 from typing import NamedTuple
 
 from marginkeep.rulebook.model import INITIAL, Asset, Market, Rulebook
@@ -224,8 +223,3 @@ def _weighed(market: Market, settle: Asset, extent: Fraction, level: int, roundi
     return sum(
         (max(ZERO, min(extent, end) - start) * rate for start, end, rate in zip(starts, ends, rates, strict=True)), ZERO
     )
-
-
-def rising(points: list[Fraction], function: Callable[[Fraction], Fraction]) -> bool:
-    """Tell whether a function never falls over a list of points."""
-    return all(function(low) <= function(high) for low, high in pairwise(sorted(points)))

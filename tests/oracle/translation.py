@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from marginkeep.book import SYSTEM, Account, Position, Valuation
 from marginkeep.rulebook import Market, Rulebook
-from oracle.exact import PART, ExactAccount, ExactPosition, ExactPrices
+from tests.oracle.exact import PART, ExactAccount, ExactPosition, ExactPrices
 
 
 def exact_prices(valuation: Valuation) -> ExactPrices:

@@ -36,8 +36,11 @@ def below(book: Book, valuation: Valuation, level: int) -> list[int]:
 def riskiest(accounts: Sequence[Account], valuation: Valuation, count: int) -> list[int]:
     """Return the indices of the accounts with the lowest ratio of collateral to requirement, lowest first."""
     measures = _measures(accounts, valuation)
-    order = cmp_to_key(lambda a, b: compare_risk(measures[b], measures[a]))
-    return sorted(range(len(accounts)), key=order)[:count]
+
+    def safer(first: int, second: int) -> int:
+        return compare_risk(measures[second], measures[first])
+
+    return sorted(range(len(accounts)), key=cmp_to_key(safer))[:count]
 
 
 def _measures(accounts: Sequence[Account], valuation: Valuation) -> list[Measure]:

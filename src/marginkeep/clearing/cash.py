@@ -116,7 +116,7 @@ def _merge(tx: Transaction, command: ChangeMode, market: MarketTable, child: str
     if command.margin:
         refuse("bad_amount", "margin must be 0: merging returns all margin to the owner")
     _move_position(tx, market, child, command.account)
-    for asset, amount in list(tx.account(child).balances.items()):
+    for asset, amount in sorted(tx.account(child).balances.items()):
         tx.post(asset, child, command.account, amount, "margin removed")
 
 

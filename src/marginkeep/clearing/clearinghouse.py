@@ -81,10 +81,10 @@ class Clearinghouse:
         A command that may not be done changes nothing and yields one `Rejected` event that says why, with the
         numbers behind it. No input makes this method raise; only a defect does (`InvariantViolation`).
         """
-        self.state.sequence += 1
         handler = _HANDLERS.get(type(command))
         if handler is None:
             return (_rejected(command, Refusal("unknown_command", f"{type(command).__name__} is not a command")),)
+        self.state.sequence += 1
         transaction = Transaction(self.state)
         try:
             _require_well_formed(command)
@@ -110,17 +110,23 @@ def _require_well_formed(command: commands.Command) -> None:
                 raise Refusal("bad_choice", f"{name} is {value!r}: use one of {', '.join(_CHOICES[name])}")
         elif field.type is int:
             _require_integer(name, value)
+        elif name in _TABLES:
+            _require_table(name, value)
         elif field.type is str or value is not None:
-            _require_names(name, value)
+            _require_name(name, value)
 
 
-def _require_names(name: str, value: object) -> None:
-    """Check a name, or a table of prices by name."""
-    if isinstance(value, dict) and name in _TABLES:
-        for key, ticks in value.items():
-            _require_names(f"a name in {name}", key)
-            _require_integer(f"{name}[{key!r}]", ticks)
-    elif not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX or not value.isprintable():
+def _require_table(name: str, value: object) -> None:
+    """Check a table of prices by name."""
+    if not isinstance(value, dict):
+        raise Refusal("bad_table", f"{name} is {value!r:.80}: give prices by name")
+    for key, ticks in value.items():
+        _require_name(f"a name in {name}", key)
+        _require_integer(f"{name}[{key!r}]", ticks)
+
+
+def _require_name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX or not value.isprintable():
         raise Refusal("bad_name", f"{name} is {value!r:.80}: give 1 to {NAME_LENGTH_MAX} printable characters")
 
 

@@ -193,14 +193,14 @@ class Transaction:
         return self.state.orders.get(self.state.index.get(account, NO_PARENT), {}).get(order)
 
     def open_orders(self, account: str) -> dict[str, Order]:
-        """Return an account's open orders by id, as staged."""
+        """Return an account's open orders by id, as staged, in the order of their ids: a restart must not change it."""
         orders = dict(self.state.orders.get(self.state.index.get(account, NO_PARENT), {}))
         for (name, key), order in self._orders.items():
             if name == account:
                 orders.pop(key, None)
                 if order is not None:
                     orders[key] = order
-        return orders
+        return dict(sorted(orders.items()))
 
     def set_order(self, account: str, key: str, order: Order | None) -> None:
         """Replace what is left of an order, and the reserve in its position with it."""

@@ -87,14 +87,17 @@ def run_session(session: Session) -> None:
     from marginkeep.lab.replay import Replay, open_interest, top_up_fund
     from marginkeep.lab.report import write_report
 
-    _prepare_folder(session.report.parent)
     rulebook = session.house.state.rulebook
     amount = open_interest(session.house) // FUND_OF_OPEN_INTEREST
     if session.fund is not None:
         amount = rulebook.units(rulebook.reporting, session.fund)
     top_up_fund(session.house, amount)
     replay = Replay(session.house, session.path)
-    _run_with_progress(replay, session)
+    try:
+        _prepare_folder(session.report.parent)
+        _run_with_progress(replay, session)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted after {replay.done:,} ticks: writing what there is", err=True)
     result = conclude(
         replay,
         title=session.title,
@@ -144,10 +147,7 @@ def _run_with_progress(replay: Replay, session: Session) -> None:
             rate = f"{speed:,.0f}" if speed else "-"
             progress.update(task, completed=done, rate=rate, liquidated=f"{len(replay.stories):,}")
 
-        try:
-            replay.run(advance)
-        except KeyboardInterrupt:
-            console.print(f"interrupted after {replay.done:,} of {total:,} ticks: writing what there is")
+        replay.run(advance)
 
 
 def _print(result: ReplayResult, session: Session) -> None:

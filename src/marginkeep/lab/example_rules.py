@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import floor, log10
 from typing import TYPE_CHECKING, Final
 
+from marginkeep.errors import InputError
 from marginkeep.rulebook.reading import parse_text, read_rulebook
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ MIDDLE: Final = ("SOL", "XRP", "BNB", "DOGE", "ADA", "LTC", "BCH", "LINK", "DOT"
 COLLATERAL: Final = {"BTC": ("0.90", "0.95"), "ETH": ("0.88", "0.93")}
 """Coins accepted as collateral, with their initial and maintenance weight."""
 
+DOLLARS: Final = ("USD", "USDT", "USDC", "BUSD", "TUSD", "FDUSD", "DAI")
+"""Quotes that the example takes for the reporting asset."""
+
 HEADROOM: Final = 20
 """`max_price` as a multiple of the highest price seen."""
 
@@ -59,6 +63,25 @@ def base_of(symbol: str) -> str:
     return symbol.split("/", 1)[0]
 
 
+def chosen_symbols(symbols: Sequence[str]) -> dict[str, str]:
+    """Return base -> symbol: one symbol quoted in a dollar for each base, a perpetual before spot.
+
+    Examples
+    --------
+    >>> chosen_symbols(["ETH/BTC", "ETH/USDT", "BTC/USDT", "BTC/USDT:USDT"])
+    {'ETH': 'ETH/USDT', 'BTC': 'BTC/USDT:USDT'}
+    """
+    chosen: dict[str, str] = {}
+    for symbol in symbols:
+        quote = symbol.partition("/")[2].partition(":")[0]
+        if quote and quote not in DOLLARS:
+            continue
+        base = base_of(symbol)
+        if base not in chosen or (":" in symbol and ":" not in chosen[base]):
+            chosen[base] = symbol
+    return chosen
+
+
 def example_rules_text(highest: Mapping[str, float]) -> str:
     """Return a rulebook as TOML for these symbols.
 
@@ -66,7 +89,12 @@ def example_rules_text(highest: Mapping[str, float]) -> str:
     ----------
     highest : ccxt symbol -> highest price that will be seen, quote units
     """
-    by_base = {base_of(symbol): price for symbol, price in highest.items()}
+    chosen = chosen_symbols(list(highest))
+    if not chosen:
+        raise InputError(
+            f"no symbol is quoted in a dollar ({', '.join(list(highest)[:8])}): write a rulebook and give it with --rules"
+        )
+    by_base = {base: highest[symbol] for base, symbol in chosen.items()}
     lines = [
         'name = "example"',
         "",
@@ -81,8 +109,8 @@ def example_rules_text(highest: Mapping[str, float]) -> str:
     for base, (initial, maintenance) in COLLATERAL.items():
         if base in by_base:
             lines += ["", *_asset_lines(base, by_base[base], initial, maintenance)]
-    for symbol, price in highest.items():
-        lines += ["", *_market_lines(symbol, price)]
+    for symbol in chosen.values():
+        lines += ["", *_market_lines(symbol, highest[symbol])]
     return "\n".join(lines) + "\n"
 
 

@@ -44,7 +44,7 @@ class Fields:
 
     def _near(self, name: str) -> str:
         unknown = [key for key in self.table if key not in self._taken]
-        match = difflib.get_close_matches(name, unknown, n=1, cutoff=0.75)
+        match = difflib.get_close_matches(name, unknown, n=1)
         return f" (did you mean it by {match[0]!r}?)" if match else ""
 
     def text(self, name: str, default: Any = _MISSING) -> Any:

@@ -16,7 +16,7 @@ from marginkeep.rulebook.fields import Fields
 from marginkeep.rulebook.model import LEVELS, Market, Tier
 from marginkeep.rulebook.reading import DEFAULT_SHARES, parse_file, read_rulebook
 from marginkeep.rulebook.tiers import read_tiers
-from marginkeep.units import RATE_ONE, format_exact, format_units, parse_decimal
+from marginkeep.units import RATE_ONE, ceil_div, format_exact, format_units, parse_decimal
 from marginkeep.venues.ccxt_symbols import Contract, read_symbol
 
 if TYPE_CHECKING:
@@ -95,12 +95,13 @@ def _read_table(
     if not rows:
         raise RulebookError(f"{symbol} has no tiers: give at least one with floor 0, or leave the symbol out")
     limit = _take_limit(rows[-1])
-    rounded = [_round_rates(row) for row in rows]
     if kind == "whole_position":
         for row in rows:
             _drop_zero_amount(row)
-    elif any(rounded):
+    elif any(_is_too_fine(row, "mmr") for row in rows):
         _check_near_amounts(rows)
+    for row in rows:
+        _round_rates(row)
     return limit, read_tiers(rows, shares, kind, strict=True)
 
 
@@ -119,17 +120,17 @@ def _take_limit(last: Fields) -> Fraction | None:
     return None if cap >= UNBOUNDED else cap
 
 
-def _round_rates(row: Fields) -> bool:
-    """Round rates finer than 10^-9 up, and tell whether the maintenance rate was."""
-    moved = False
+def _is_too_fine(row: Fields, name: str) -> bool:
+    """Tell whether a rate, if it is given at all, has more decimals than a rate can hold."""
+    return row.table.get(name) is not None and (row.decimal(name) * RATE_ONE).denominator != 1
+
+
+def _round_rates(row: Fields) -> None:
+    """Round rates finer than 10^-9 up: periodic ones, such as one thirtieth, never end."""
     for name in _RATES:
-        if row.table.get(name) is None:
-            continue
-        parts = row.decimal(name) * RATE_ONE
-        if parts.denominator != 1:
-            row.table[name] = format_units(-(-parts.numerator // parts.denominator), 9)
-            moved = moved or name == "mmr"
-    return moved
+        if _is_too_fine(row, name):
+            parts = row.decimal(name) * RATE_ONE
+            row.table[name] = format_units(ceil_div(parts.numerator, parts.denominator), 9)
 
 
 def _drop_zero_amount(row: Fields) -> None:
@@ -142,7 +143,10 @@ def _drop_zero_amount(row: Fields) -> None:
 
 
 def _check_near_amounts(rows: Sequence[Fields]) -> None:
-    """Check published amounts within what rounding the rates can move them, then drop them."""
+    """Check amounts of a table with periodic rates as nearly as these are printed; then drop them.
+
+    The rulebook's reader would compare them with those of the rounded rates, to which they are not equal.
+    """
     amount, slack, below = Fraction(0), Fraction(0), Fraction(0)
     for index, row in enumerate(rows):
         floor, rate = row.decimal("floor"), row.decimal("mmr")
@@ -153,9 +157,8 @@ def _check_near_amounts(rows: Sequence[Fields]) -> None:
             continue
         if abs((stated := row.decimal("maintenance_amount")) - amount) > slack:
             raise RulebookError(
-                f"{row.at('maintenance_amount')} is {format_exact(stated, 9)}, but floors and rates make it "
-                f"{format_exact(amount, 9)} (within {format_exact(slack, 9)}, as rates are rounded to 10^-9): the "
-                f"table is not marginal, or a number is wrong"
+                f"{row.at('maintenance_amount')} is {format_exact(stated)}, but floors and rates make it "
+                f"{format_exact(amount, 9)}: the table is not marginal, or a number is wrong"
             )
         row.table["maintenance_amount"] = None
 
@@ -220,12 +223,13 @@ def market_from_ccxt(
 
 def _position_limit(contract: Contract, tiers: VenueTiers, contract_size: str) -> str | None:
     """Return the limit in contracts; None where it is a notional, which moves with the price."""
-    if tiers.limit is None or (contract.payoff == "linear") == (tiers.tier_unit == "quote"):
+    if tiers.limit is None:
         return None
     if tiers.tier_unit == "contracts":
         return format_exact(tiers.limit)
     size = parse_decimal(contract_size, "contract_size")
-    return format_exact(tiers.limit / size) if size > 0 else None
+    moves = (contract.payoff == "linear") == (tiers.tier_unit == "quote")
+    return None if moves or size <= 0 else format_exact(tiers.limit / size)
 
 
 def _tier_row(tier: Tier) -> dict[str, str]:

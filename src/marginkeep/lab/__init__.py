@@ -1,0 +1,1 @@
+"""Replays, stress, reports: the same engine over history and imagination."""

@@ -1,0 +1,185 @@
+"""Which vector families the product covers, and why the others wait: one honest line each.
+
+The table must name exactly the families in the files, and the covered ones are exactly those that a test beside this
+one asserts, case by case; a case or a figure left out of a covered family is named with its reason.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from . import test_lending, test_perp_dex, test_vega, test_venues_margins, test_venues_prices, test_venues_tiers
+from .reading import NEEDS_VECTORS, VECTORS, vectors_of
+
+COVERED: Final = "covered"
+AUCTIONS: Final = "auctions: a later issue"
+BACKSTOP: Final = "insurance fund, deleveraging, socialised loss: a later issue"
+FUNDING: Final = "premium, rate and caps of funding: a later issue; the engine pays a rate it is given"
+INTEREST: Final = "interest on loans: a later issue"
+LADDER: Final = "the ladder of liquidation, its incentives and pacing: a later issue"
+LENDING: Final = "a protocol's own close factor, bonus and write-off: a later issue, the ladder and lending presets"
+MODELS: Final = "a risk model beyond tiers: a later issue"
+OPTIONS: Final = "options and scenario margin: a later issue"
+ORACLE: Final = "prices one may act on: a later issue, the oracle"
+SIZE: Final = "a rate or weight that changes with size or open interest: a later issue"
+TUNING: Final = "the lab's back-tests and tuning: a later issue"
+SOFT: Final = "soft liquidation inside a price band, another protocol's mechanism: a later issue, the lab"
+
+FAMILIES: Final[dict[str, dict[str, str]]] = {
+    "venues": {
+        **dict.fromkeys((*test_venues_prices.CHECKS, *test_venues_tiers.CHECKS, *test_venues_margins.CHECKS), COVERED),
+        "haircut.okx.tiers": SIZE,
+        "loan.interest.binance": INTEREST,
+        "loan.interest.kraken": INTEREST,
+        "margin.deribit.linear": SIZE,
+        "order.cost.binance": "the price a venue assumes for a short order: the engine reserves its worst fill instead",
+    },
+    "perp-dex": {
+        **dict.fromkeys(test_perp_dex.CHECKS, COVERED),
+        "collateral_scaling": SIZE,
+        "deleverage_fill": BACKSTOP,
+        "deleverage_match": BACKSTOP,
+        "deleverage_trigger": BACKSTOP,
+        "fillable_price": LADDER,
+        "funding_cap": FUNDING,
+        "funding_clamp": FUNDING,
+        "funding_index": FUNDING,
+        "funding_rate": FUNDING,
+        "funding_settlement": FUNDING,
+        "if_fee": LADDER,
+        "insurance_delta": BACKSTOP,
+        "insurance_solvent": BACKSTOP,
+        "liq_block_limits": LADDER,
+        "liq_fee_ramp": LADDER,
+        "liquidation_step": LADDER,
+        "loss_socialisation": BACKSTOP,
+        "oi_scaled_im": SIZE,
+        "oi_scaled_imf": SIZE,
+        "open_order_margin": "orders of a spot asset, reserved against balances: the engine reserves orders of markets",
+        "perp_bankruptcy": BACKSTOP,
+        "perp_liquidation_steps": LADDER,
+        "premium": FUNDING,
+        "premium_trim": FUNDING,
+        "size_weight": SIZE,
+        "stable_price": ORACLE,
+        "stable_price_path": ORACLE,
+        "stale_oracle_skip": ORACLE,
+        "token_liquidation_size": "capped by what a liquidator brings, and by perpetual profit: a later issue",
+        "weight_shift": "a parameter that moves with time: a later issue, adopting rulebooks with notice",
+        "weighted_health": "weighs a perpetual's result inside a token's balance, beside spot orders: another formula",
+    },
+    "lending-liquidation": {
+        **dict.fromkeys(test_lending.CHECKS, COVERED),
+        "aave_index": INTEREST,
+        "aave_liquidation": LENDING,
+        "aave_math": "a venue's 27-digit fixed point, used for its interest: a later issue",
+        "aave_rates": INTEREST,
+        "adl": BACKSTOP,
+        "compound_index": INTEREST,
+        "compound_liquidation": LENDING,
+        "euler_index": INTEREST,
+        "euler_liquidation": LENDING,
+        "liquity_liquidation": LENDING,
+        "llamma_band": SOFT,
+        "llamma_health": SOFT,
+        "llamma_softliq": SOFT,
+        "maker_auction": AUCTIONS,
+        "maker_index": INTEREST,
+        "maker_price": AUCTIONS,
+        "morpho_liquidation": LENDING,
+        "oracle_guard": ORACLE,
+    },
+    "portfolio-margin": {
+        "anti_procyclicality": TUNING,
+        "backtest_christoffersen": TUNING,
+        "backtest_kupiec": TUNING,
+        "backtest_traffic_light": TUNING,
+        "black76": OPTIONS,
+        "deribit_pme": OPTIONS,
+        "dutch_auction_discount": AUCTIONS,
+        "exchange_scenario": OPTIONS,
+        "exchange_short_option": OPTIONS,
+        "fhs_var_es": MODELS,
+        "insolvent_auction_bid": AUCTIONS,
+        "interest_rate_model": INTEREST,
+        "liquidation_sim": AUCTIONS,
+        "naked_option_reg_t": OPTIONS,
+        "okx_min_charge": OPTIONS,
+        "perp_funding": FUNDING,
+        "pmrm_v1": OPTIONS,
+        "pmrm_v1_portfolio": OPTIONS,
+        "pmrm_v2": OPTIONS,
+        "socialised_withdrawal_loss": BACKSTOP,
+        "solvent_auction": AUCTIONS,
+        "srm_margin": OPTIONS,
+        "srm_portfolio": OPTIONS,
+        "svi": OPTIONS,
+    },
+    "vega": {
+        **dict.fromkeys(test_vega.CHECKS, COVERED),
+        "book_impact_price": ORACLE,
+        "book_price_twap": ORACLE,
+        "composite_price_median": ORACLE,
+        "composite_price_weighted": ORACLE,
+        "disposal_step": LADDER,
+        "funding_flows": FUNDING,
+        "funding_payment": FUNDING,
+        "funding_twap": ORACLE,
+        "isolated_margin_on_trade": "margin moved by each trade of an isolated position: a venue's flow, no preset yet",
+        "isolated_order_margin": test_vega.KEPT_APART,
+        "isolated_switch": "a venue's own test for switching: the engine asks for the initial requirement",
+        "liquidation_price_with_orders": "a price that fills resting orders on the way: the engine holds orders apart",
+        "lognormal_risk_factor": MODELS,
+        "loss_socialisation": BACKSTOP,
+        "margin_zone": "collateral pulled in and pushed out between levels: a venue's flow, no preset yet",
+        "price_from_trades": ORACLE,
+        "price_monitoring_bounds": ORACLE,
+    },
+}
+
+MODULES: Final = (test_venues_prices, test_venues_tiers, test_venues_margins, test_perp_dex, test_lending, test_vega)
+
+
+def families_in(file: str) -> set[str]:
+    return {vector.family for vector in vectors_of(file)}
+
+
+@NEEDS_VECTORS
+def test_the_table_names_every_vector_file() -> None:
+    assert set(FAMILIES) == {path.stem for path in VECTORS.glob("*.jsonl")}
+
+
+@NEEDS_VECTORS
+@pytest.mark.parametrize("file", sorted(FAMILIES))
+def test_the_table_names_exactly_the_families_of_a_file(file: str) -> None:
+    assert set(FAMILIES[file]) == families_in(file)
+
+
+@pytest.mark.parametrize("file", sorted(FAMILIES))
+def test_covered_is_what_a_test_asserts_and_the_rest_has_a_reason(file: str) -> None:
+    asserted = [family for module in MODULES if file == module.FILE for family in module.CHECKS]
+    assert len(asserted) == len(set(asserted))
+    assert {family for family, status in FAMILIES[file].items() if status == COVERED} == set(asserted)
+    assert all(len(reason) > 10 for reason in FAMILIES[file].values() if reason != COVERED)
+
+
+@NEEDS_VECTORS
+@pytest.mark.parametrize("file", sorted(FAMILIES))
+def test_every_case_of_a_covered_family_is_asserted_or_named_with_its_reason(file: str) -> None:
+    covered = {vector.id for vector in vectors_of(file) if FAMILIES[file][vector.family] == COVERED}
+    modules = [module for module in MODULES if file == module.FILE]
+    asserted = [vector.id for module in modules for vector in module.CASES]
+    left_out = {key for module in modules for key in module.LEFT_OUT}
+    assert len(asserted) == len(set(asserted))
+    assert not set(asserted) & left_out
+    assert set(asserted) | left_out == covered
+
+
+@NEEDS_VECTORS
+@pytest.mark.parametrize("module", MODULES, ids=[module.__name__.rpartition(".")[2] for module in MODULES])
+def test_a_figure_left_out_is_one_that_its_family_states(module: object) -> None:
+    stated = {(vector.family, name) for vector in vectors_of(module.FILE) for name in vector.expected}
+    assert set(module.LEFT_OUT_FIGURES) <= stated
+    assert {family for family, _ in module.LEFT_OUT_FIGURES} <= set(module.CHECKS)
