@@ -33,9 +33,9 @@ REAL_FILES = [
 
 
 def crash_path(kind="close", minutes=MINUTES):
-    from marginkeep.cli.demo import _crash
+    from marginkeep.cli.demo import made_up_candles
 
-    candles = _crash(7, "flash_cascade")
+    candles = made_up_candles(7, "flash_cascade")
     rulebook = example_rulebook(dict(zip(candles.symbols, candles.high.max(axis=0).tolist(), strict=True)))
     worst = int(candles.close[:, 0].argmin())
     first = max(0, worst - minutes // 2)
@@ -195,10 +195,10 @@ def test_a_case_is_replayed_against_an_external_counterparty():
 
 
 def _only(path):
-    from marginkeep.cli.demo import _crash
+    from marginkeep.cli.demo import made_up_candles
     from marginkeep.lab.candles import Candles
 
-    candles = _crash(7, "flash_cascade")
+    candles = made_up_candles(7, "flash_cascade")
     return Candles(
         symbols=candles.symbols[1:2],
         times_ns=candles.times_ns,

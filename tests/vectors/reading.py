@@ -52,7 +52,7 @@ class Vector:
     def number(self, name: str, default: str | None = None) -> Fraction:
         """Return an input as an exact number; a missing or null one as the default."""
         value = self.inputs.get(name)
-        return Fraction(default if value is None and default is not None else value)
+        return Fraction(default if value is None and default is not None else str(value))
 
     @property
     def sign(self) -> int:
@@ -206,8 +206,9 @@ def one_position(
         position["entry"] = text(mark if entry is None else entry)
     else:
         position["cost"] = text(cost)
-    account = {"id": ACCOUNT, "mode": "isolated", "balances": {SETTLE: text(margin)}, "positions": [position]}
-    case = {
+    balances = {SETTLE: text(margin)}
+    account = {"id": ACCOUNT, "mode": "isolated", "balances": balances, "positions": [position]}
+    case: dict[str, Any] = {
         "reporting": SETTLE,
         "assets": {SETTLE: {"decimals": decimals}},
         "markets": {MARKET: {"settle": SETTLE, "tiers": tiers, **terms}},
@@ -216,7 +217,7 @@ def one_position(
     }
     if held:
         case["assets"][HELD] = {"decimals": decimals, "price": "1", "weight": "0"}
-        account["balances"][HELD] = text(held)
+        balances[HELD] = text(held)
     return case
 
 

@@ -6,12 +6,15 @@ one asserts, case by case; a case or a figure left out of a covered family is na
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from . import test_lending, test_perp_dex, test_vega, test_venues_margins, test_venues_prices, test_venues_tiers
 from .reading import NEEDS_VECTORS, VECTORS, vectors_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 COVERED: Final = "covered"
 AUCTIONS: Final = "auctions: a later issue"
@@ -139,7 +142,14 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
     },
 }
 
-MODULES: Final = (test_venues_prices, test_venues_tiers, test_venues_margins, test_perp_dex, test_lending, test_vega)
+MODULES: Final[tuple[ModuleType, ...]] = (
+    test_venues_prices,
+    test_venues_tiers,
+    test_venues_margins,
+    test_perp_dex,
+    test_lending,
+    test_vega,
+)
 
 
 def families_in(file: str) -> set[str]:
@@ -179,7 +189,7 @@ def test_every_case_of_a_covered_family_is_asserted_or_named_with_its_reason(fil
 
 @NEEDS_VECTORS
 @pytest.mark.parametrize("module", MODULES, ids=[module.__name__.rpartition(".")[2] for module in MODULES])
-def test_a_figure_left_out_is_one_that_its_family_states(module: object) -> None:
+def test_a_figure_left_out_is_one_that_its_family_states(module: ModuleType) -> None:
     stated = {(vector.family, name) for vector in vectors_of(module.FILE) for name in vector.expected}
     assert set(module.LEFT_OUT_FIGURES) <= stated
     assert {family for family, _ in module.LEFT_OUT_FIGURES} <= set(module.CHECKS)

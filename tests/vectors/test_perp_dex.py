@@ -148,7 +148,7 @@ def maintenance_fraction(vector: Vector) -> dict[str, Any]:
 
 
 def margin_requirement(vector: Vector) -> dict[str, Any]:
-    """A unit either way: the source truncates the notional and rounds maintenance twice, we round each up once."""
+    """Agree to the unit although the source truncates the notional: here every notional is whole, or large."""
     row = {"market": MARKET, **vector.inputs}
     interest = vector.number("open_interest") * vector.number("index_price")
     tiers = dydx_rates(row, [row["oi_lower_cap"], row["oi_upper_cap"]], interest)

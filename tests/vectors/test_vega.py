@@ -13,6 +13,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import pytest
+
 from marginkeep.book import Position, read_case
 from marginkeep.book.fills import fill_position
 
@@ -144,7 +146,7 @@ def all_levels(vector: Vector, orders: tuple[Orders, Orders], names: tuple[str, 
             factor = vector.number(f"{name}_factor")
             level = margin(vector, orders, factor)
             assert abs(level.value - factor * maintenance.value) <= level.within + factor * maintenance.within
-            answers[name] = Near(Fraction(factor * whole.value // 1), -(-factor * whole.within // 1))
+            answers[name] = Near(Fraction(factor * whole.value // 1), Fraction(-(-factor * whole.within // 1)))
     return answers
 
 
@@ -253,3 +255,12 @@ CASES: Final = cases_of(FILE, CHECKS, LEFT_OUT)
 @each(CASES)
 def test_the_stated_levels_are_met(vector: Vector) -> None:
     assert disagreements(vector, CHECKS[vector.family], LEFT_OUT_FIGURES) == []
+
+
+@pytest.mark.xfail(strict=True, reason="the liquidation price is sought on the payoff's losing side, not on health's")
+def test_a_requirement_above_the_value_still_has_a_liquidation_price() -> None:
+    """Above a rate of 1 a long is hurt by a rise: the rule's price is `(C - V * P) / (V * rate - V)`, here 5720."""
+    volume, mark, collateral, rate = Fraction(41), Fraction(110), Fraction("9200.4"), Fraction("1.02")
+    account, position = state_one(one_position(flat(rate), volume, mark, collateral))
+    assert account.status == "healthy"
+    assert price_of(position.liquidation_price) == (collateral - volume * mark) / (volume * (rate - 1))

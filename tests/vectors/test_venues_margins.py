@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from marginkeep.book import Position, read_case, state_account
 from marginkeep.book.fills import fill_position
@@ -238,7 +238,7 @@ def two_way_fee(vector: Vector) -> dict[str, Any]:
     fees = Fraction(0)
     for sign, price in ((vector.sign, entry), (-vector.sign, bust)):
         buyer, seller = (ACCOUNT, "external") if sign > 0 else ("external", ACCOUNT)
-        side = "buyer" if sign > 0 else "seller"
+        side: Literal["buyer", "seller"] = "buyer" if sign > 0 else "seller"
         size, ticks = rules.lots(MARKET, vector.inputs["qty"]), rules.ticks(MARKET, text(price))
         (event,) = house.apply(Trade(market=MARKET, buyer=buyer, seller=seller, size=size, price=ticks, taker=side))
         assert isinstance(event, Traded)

@@ -46,9 +46,8 @@ def liquidation_price(account: Account, market: MarketTable, valuation: Valuatio
     position = account.positions[market.index]
     others = _others_health(account, market, position, valuation)
     segments = _segments(market, position, others, valuation)
-    direction = 1 if (position.size > 0) == (market.sign > 0) else -1
     here = _notional(market, position, Fraction(valuation.marks[market.index]))
-    return _price(market, position, _nearest_crossing(segments, here, losing=-direction))
+    return _price(market, position, _nearest_crossing(segments, here))
 
 
 def bankruptcy_price(account: Account, market: MarketTable, valuation: Valuation) -> Fraction | None:
@@ -114,16 +113,21 @@ def _requirement_line(market: MarketTable, position: Position, start: Fraction) 
     return Fraction(rate, RATE_ONE), whole + Fraction(part - offset * rate, RATE_ONE)
 
 
-def _nearest_crossing(segments: list[Segment], here: Fraction, losing: int) -> Fraction | None:
-    """Return the notional at which health changes sign, nearest to `here` on the side that matters."""
+def _nearest_crossing(segments: list[Segment], here: Fraction) -> Fraction | None:
+    """Return the notional at which health changes sign, nearest to `here` on the side that matters.
+
+    That side is where health falls, for an unhealthy account where it rises: told by the slope at the mark, since a
+    rate above 1 makes even a long position lose as the price rises.
+    """
     crossings = [point for segment in segments if (point := _root(segment)) is not None]
     crossings += [
         above.start
         for below, above in pairwise(segments)
         if (below.at(above.start) >= 0) != (above.at(above.start) >= 0)
     ]
-    healthy = next(s for s in reversed(segments) if s.start <= here).at(here) >= 0
-    side = losing if healthy else -losing
+    local = next(segment for segment in reversed(segments) if segment.start <= here)
+    rising = 1 if local.slope > 0 else -1
+    side = -rising if local.at(here) >= 0 else rising
     beyond = [point for point in crossings if (point - here) * side >= 0]
     return min(beyond, key=lambda point: abs(point - here), default=None)
 

@@ -28,7 +28,7 @@ def demo(accounts: int, seed: int, archetype: str, out: Path, as_json: bool) -> 
     from marginkeep.cli.session import Session, generated_house, load_rules, path_assumption, run_session
     from marginkeep.lab.opening import price_path
 
-    candles = _crash(seed, archetype)
+    candles = made_up_candles(seed, archetype)
     rulebook, text = load_rules(None, candles)
     path = price_path(candles, rulebook, "close")
     run_session(
@@ -57,7 +57,8 @@ def demo(accounts: int, seed: int, archetype: str, out: Path, as_json: bool) -> 
     )
 
 
-def _crash(seed: int, archetype: str) -> Candles:
+def made_up_candles(seed: int, archetype: str) -> Candles:
+    """Return a synthetic crash as candles."""
     from marginkeep.lab.candles import Candles
     from marginkeep.lab.crash import synthesise_crash
 

@@ -92,7 +92,7 @@ def example_rules_text(highest: Mapping[str, float]) -> str:
     chosen = chosen_symbols(list(highest))
     if not chosen:
         raise InputError(
-            f"no symbol is quoted in a dollar ({', '.join(list(highest)[:8])}): write a rulebook and give it with --rules"
+            f"no symbol is quoted in a dollar ({', '.join(list(highest)[:8])}): write a rulebook, give it with --rules"
         )
     by_base = {base: highest[symbol] for base, symbol in chosen.items()}
     lines = [
