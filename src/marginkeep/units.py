@@ -36,7 +36,7 @@ DECIMALS_MAX: Final = 9
 RATIO_DECIMALS: Final = 18
 """Decimals of ratios and of prices that are roots, in JSON."""
 
-_DECIMAL_PATTERN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\Z")
+_DECIMAL_PATTERN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?\Z", re.ASCII)
 
 
 def floor_div(numerator: int, denominator: int) -> int:

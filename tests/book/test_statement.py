@@ -228,17 +228,17 @@ def test_a_market_with_orders_only_is_stated_without_prices_that_do_not_exist():
     assert (only.health_factor, only.margin_ratio) == (None, None)
 
 
-@pytest.mark.xfail(strict=True, reason="a market with orders only is called short")
 def test_a_market_with_orders_only_is_not_called_short_in_the_reasons():
     only = statement(balances={"USD": "9000"}, orders=[order("buy", "1", "49000")])
-    assert not any("short 0 " in line for line in only.why)
+    assert only.why[1] == "PERP no position at mark 50000; open orders buy 1, sell 0 count at initial"
 
 
-@pytest.mark.xfail(strict=True, reason="a margin call states what is missing at initial, not at the call level")
 def test_a_margin_call_says_what_ends_it():
     only = statement(balances={"USD": "600"}, positions=[held("1")])
     assert only.status == "margin_call"
-    assert "25 USD short" in only.why[-1]  # 625 required at the call level, 1,000 at initial
+    assert only.why[-1] == (  # 625 required at the call level, 1,000 at initial
+        "margin call: 25 USD short of the call requirement, 400 USD short of the initial requirement; deposit or reduce"
+    )
 
 
 def test_a_what_if_price_moves_the_mark_and_nothing_else():

@@ -187,7 +187,7 @@ def test_a_replay_of_ones_own_accounts(tmp_path):
     prices.write_text("open_time,open,high,low,close,volume\n" + "\n".join(rows) + "\n")
     report = tmp_path / "report.html"
     book = tmp_path / "mine.toml"
-    book.write_text(Path(ALICE).read_text().replace("[assets.BTC]", "[assets.BTC]\ntick = \"0.01\""))
+    book.write_text(Path(ALICE).read_text().replace("[assets.BTC]", '[assets.BTC]\ntick = "0.01"'))
     done = run("replay", "--prices", str(prices), "--book", str(book), "--report", str(report), "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

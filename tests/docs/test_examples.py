@@ -115,9 +115,11 @@ def test_every_figure_that_a_bar_can_name_is_explained():
 
 
 def test_every_field_of_a_rulebook_is_in_its_table():
-    by_method = r'(?:row|fields|table|levels)\.(?:take|rate|text|choice|whole|positive|decimal|rows)\(\s*"(\w+)"'
-    by_function = r'(?:_limit|read_level_rates)\(\s*row,\s*"(\w+)"'
-    files = [SOURCE / "rulebook" / name for name in ("reading.py", "tiers.py")]
+    by_method = (
+        r'(?:row|fields|table|levels)\.(?:take|rate|text|choice|whole|positive|decimal|rows|step|limit)\(\s*"(\w+)"'
+    )
+    by_function = r'(?:read_level_rates)\(\s*row,\s*"(\w+)"'
+    files = sorted((SOURCE / "rulebook").glob("*.py"))
     used = {name for file in files for name in re.findall(f"{by_method}|{by_function}", file.read_text("utf-8"))}
     names = {name for pair in used for name in pair if name} | set(LEVELS)
     assert "max_position" in names
@@ -147,6 +149,12 @@ def test_no_file_names_a_place_on_one_machine_or_a_package_registry():
         for match in pattern.finditer(file.read_text(encoding="utf-8", errors="replace"))
     ]
     assert not found
+
+
+def test_pictures_are_small_enough_to_keep_in_git():
+    pictures = list((ROOT / "docs" / "pictures").iterdir())
+    assert pictures
+    assert all(picture.stat().st_size < 300_000 for picture in pictures)
 
 
 def _files_of_the_repository() -> list[Path]:

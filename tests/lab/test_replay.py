@@ -173,14 +173,17 @@ def test_a_case_is_replayed_against_an_external_counterparty():
             "assets": {"USD": {}},
             "markets": {
                 "BTC-PERP": {
-                    "settle": "USD", "lot": "0.001", "tick": "0.1",
+                    "settle": "USD",
+                    "lot": "0.001",
+                    "tick": "0.1",
                     "tiers": [{"floor": "0", "initial": "0.02", "maintenance": "0.01"}],
                 }
             },
             "prices": {"BTC-PERP": "100000"},
             "accounts": [
                 {
-                    "id": "ann", "balances": {"USD": "3000"},
+                    "id": "ann",
+                    "balances": {"USD": "3000"},
                     "positions": [{"market": "BTC-PERP", "size": "0.5", "entry": "100000"}],
                 }
             ],

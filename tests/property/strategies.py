@@ -249,3 +249,17 @@ def houses(draw: st.DrawFn, most: int = 1, plain: bool = False) -> tuple[Valuati
     """Draw a valuation of a new rulebook and up to `most` accounts under it, at least one."""
     valuation = draw(valuations(draw(rulebooks(plain=plain))))
     return valuation, draw(st.lists(accounts(valuation), min_size=1, max_size=most))
+
+
+@st.composite
+def tier_edges(draw: st.DrawFn) -> tuple[Valuation, list[Account]]:
+    """Draw a valuation and one account for each size at, just below and just above each floor of each market."""
+    valuation = draw(valuations(draw(rulebooks())))
+    limits = prove_limits(valuation.tables)
+    edges = []
+    for market, bounds in zip(valuation.tables.markets, limits.markets, strict=True):
+        for size in edge_sizes(market, valuation):
+            if 0 < abs(size) <= bounds.max_position:
+                cost = cost_of(market, size, valuation.marks[market.index])
+                edges.append(Account(positions={market.index: Position(size=size, cost=cost)}))
+    return valuation, edges

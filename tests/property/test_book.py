@@ -54,7 +54,7 @@ def require_sound(book: Book) -> None:
         assert (used[:, start_column + 1] <= used[:, start_column + 2]).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(EDITS)
 def test_every_account_reads_as_last_written_whatever_was_edited_around_it(edits):
     book, expected = Book(), []
@@ -68,6 +68,23 @@ def test_every_account_reads_as_last_written_whatever_was_edited_around_it(edits
         require_sound(book)
         assert book.count == len(expected)
         assert [book.read(index) for index in range(book.count)] == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 9), st.integers(0, 9)), min_size=10, max_size=60))
+def test_no_two_accounts_ever_share_a_row_as_their_blocks_move(edits):
+    """Few accounts, many moves: the blocks they leave behind go to others, each to one only."""
+    book, expected = Book(), [Account() for _ in range(8)]
+    for account in expected:
+        book.add(account)
+    for step, (target, positions, balances) in enumerate(edits, start=1):
+        expected[target] = Account(
+            balances=dict.fromkeys(range(balances), step),
+            positions={market: Position(size=step, cost=market) for market in range(positions)},
+        )
+        book.write(target, expected[target])
+        require_sound(book)
+    assert [book.read(index) for index in range(8)] == expected
 
 
 @settings(max_examples=50, deadline=None)

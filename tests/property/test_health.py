@@ -13,7 +13,7 @@ from marginkeep.rulebook.model import INITIAL, LEVELS
 from tests.oracle import exact
 from tests.oracle.exact import CONTRACT, ExactAccount, ExactPrices
 from tests.oracle.translation import exact_account, exact_prices
-from tests.property.strategies import houses
+from tests.property.strategies import houses, tier_edges
 
 ALL_LEVELS = range(len(LEVELS))
 
@@ -26,10 +26,19 @@ def reporting_unit(valuation: Valuation) -> Fraction:
     return valuation.tables.rulebook.assets[valuation.tables.rulebook.reporting].unit
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(houses(most=4))
 def test_the_twin_equals_the_oracle_with_rounding_to_the_unit(house):
-    valuation, accounts = house
+    require_oracle(*house)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tier_edges())
+def test_the_twin_equals_the_oracle_on_the_edges_of_tiers(house):
+    require_oracle(*house)
+
+
+def require_oracle(valuation: Valuation, accounts: list[Account]) -> None:
     rulebook, unit = valuation.tables.rulebook, reporting_unit(valuation)
     for account in accounts:
         prices, same = oracle_of(valuation, account)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from marginkeep.book import CROSS, ISOLATED, SYSTEM, Account, Book, Position, Valuation, equity, measure
 from marginkeep.book.fills import cost_of
-from marginkeep.book.kernels import PLAIN, equity_all, level_columns, measure_all
+from marginkeep.book.kernels import PLAIN_BELOW, equity_all, level_columns, measure_all
 from marginkeep.book.limits import TERMS_MAX, Limits, prove_limits
-from marginkeep.rulebook import Rulebook, build_tables, read_rulebook
+from marginkeep.rulebook import MarketTable, Rulebook, build_tables, read_rulebook
 from marginkeep.rulebook.model import LEVELS
-from tests.property.strategies import funding_bound, houses, rulebooks, valuations
+from marginkeep.units import INT64_SAFE
+from tests.property.strategies import funding_bound, houses, rulebooks, tier_edges, valuations
 
 ALL_LEVELS = range(len(LEVELS))
 LARGE_BOOK = 2_000
@@ -40,6 +41,16 @@ def test_kernels_equal_the_twin_for_every_account_of_a_book(house):
     require_equal(book, valuation, accounts)
 
 
+@settings(max_examples=60, deadline=None)
+@given(tier_edges())
+def test_kernels_equal_the_twin_on_the_edges_of_tiers(house):
+    valuation, accounts = house
+    book = Book()
+    for account in accounts:
+        book.add(account)
+    require_equal(book, valuation, accounts)
+
+
 @settings(max_examples=20, deadline=None)
 @given(rulebooks().flatmap(valuations), st.integers(0, 2**32), st.sampled_from([1.0, 0.5, 0.02]))
 def test_kernels_equal_the_twin_in_a_large_book_up_to_its_limits(valuation, seed, reach):
@@ -51,9 +62,15 @@ def test_kernels_equal_the_twin_in_a_large_book_up_to_its_limits(valuation, seed
 @given(rulebooks(plain=True), st.integers(0, 2**32))
 def test_kernels_equal_the_twin_where_markets_need_no_conversion(rulebook, seed):
     valuation = unit_free(rulebook, np.random.default_rng(seed))
-    assert level_columns(valuation, 0).markets[:, PLAIN].all()
+    plain_below = level_columns(valuation, 0).markets[:, PLAIN_BELOW]
+    assert (plain_below == [second_floor(table) for table in valuation.tables.markets]).all()
     book = random_book(valuation, np.random.default_rng(seed), reach=1.0)
     require_equal(book, valuation, [book.read(index) for index in range(book.count)])
+
+
+def second_floor(table: MarketTable) -> int:
+    """Return where the second tier begins: up to there the kernel takes its short path."""
+    return table.tiers[0][1][0] if len(table.tiers[0]) > 1 else INT64_SAFE
 
 
 def unit_free(rulebook: Rulebook, random: np.random.Generator) -> Valuation:
@@ -181,7 +198,7 @@ def test_level_columns_hold_the_rules_and_prices_of_their_level(house):
         assert columns.assets.tolist() == [[*pair, *both] for pair, both in zip(worth, weights, strict=True)]
         assert len(columns.markets) == len(tables.markets)
         for table, row in zip(tables.markets, columns.markets.tolist(), strict=True):
-            sign, x, y, funding, _, _, by_size, first, last, weight, fee, _ = row
+            sign, x, y, funding, _, _, by_size, first, last, weight, fee = row[:PLAIN_BELOW]
             assert (sign, by_size, weight, fee) == (
                 table.sign,
                 table.by_size,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from marginkeep.book import Account, Book, Position, Valuation, equity
 from marginkeep.book.fills import cost_of
 from marginkeep.book.kernels import equity_all, measure_all
-from marginkeep.book.limits import TERM_MAX, prove_limits
+from marginkeep.book.limits import TERM_MAX, payoff_at, prove_limits
 from marginkeep.errors import RulebookError
 from marginkeep.rulebook import Rulebook, Tables, build_tables, read_rulebook
-from marginkeep.units import INT64_SAFE
+from marginkeep.units import RATE_ONE
 from tests.oracle import exact
 from tests.property.strategies import rulebooks
 
@@ -58,32 +58,18 @@ def with_limit(rulebook: Rulebook, lots: int) -> Tables:
     return build_tables(replace(rulebook, markets={"M0": market}))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="limits._asset_limits takes any asset whose unit * tick is one reporting unit for the reporting asset",
-)
 def test_an_asset_whose_tick_of_one_unit_is_a_reporting_unit_keeps_its_own_price_limit():
     rules = {"assets": {"USD": {"decimals": 6}, "EUR": {"decimals": 2, "tick": "0.0001", "max_price": "5"}}}
     limits = prove_limits(build_tables(read_rulebook(rules)))
     assert limits.assets[1].max_price == 50_000
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ZeroDivisionError,
-    reason="limits._asset_limits derives a largest price of 0 ticks and divides by it",
-)
 def test_an_asset_too_fine_for_any_price_is_refused_in_words():
     rules = {"assets": {"USD": {"decimals": 2}, "DUST": {"decimals": 9, "tick": "0.000000000001"}}}
     with pytest.raises(RulebookError, match=r"assets\.DUST"):
         prove_limits(build_tables(read_rulebook(rules)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=OverflowError,
-    reason="prove_limits does not bound tier floors: 10^10 USD at 9 decimals is 10^19 units, beyond an int64 column",
-)
 def test_a_tier_floor_beyond_the_columns_is_refused_or_harmless():
     tiers = [TIER, {"floor": "10000000000", "initial": "0.2", "maintenance": "0.1"}]
     rules = {"assets": {"USD": {"decimals": 9}}, "markets": {"M": {**MARKET, "tiers": tiers}}}
@@ -99,18 +85,16 @@ def test_a_tier_floor_beyond_the_columns_is_refused_or_harmless():
     assert measure_all(book, valuation, 0)[0].tolist() == [5]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the bound of the funding index (pricing.pay_funding) does not bound size * index: a term passes 2^63",
-)
 def test_funding_up_to_the_bound_of_its_index_does_not_overflow():
     rules = {"assets": {"USD": {}}, "markets": {"M": {**MARKET, "lot": "0.000001", "tick": "1", "max_price": "1000"}}}
     tables = build_tables(read_rulebook(rules))
     most = prove_limits(tables).markets[0].max_position
     valuation = Valuation(tables)
     valuation.set_mark(0, 1000)
-    valuation.funding[0] = INT64_SAFE // 4
-    position = Position(size=-most, cost=cost_of(tables.markets[0], -most, 1000), funding_entry=-INT64_SAFE // 4)
+    x, y = payoff_at(tables.markets[0], 1000)
+    bound = RATE_ONE * x // (2 * y)  # what `pay_funding` accepts
+    valuation.funding[0] = bound
+    position = Position(size=-most, cost=cost_of(tables.markets[0], -most, 1000), funding_entry=-bound)
     book = Book()
     book.add(Account(positions={0: position}))
     assert equity_all(book, valuation).tolist() == [equity(book.read(0), valuation)]

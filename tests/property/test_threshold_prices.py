@@ -60,6 +60,11 @@ class OnePosition:
         prices = self.prices.marked(self.market.name, mark)
         return exact.measure(self.rulebook, prices, self.whole, MAINTENANCE, rounding).health
 
+    def slope_at_the_mark(self) -> Fraction:
+        """Return how health changes as the price rises, taken on the side of the larger notional."""
+        step = NEARBY if self.market.payoff == "linear" else -NEARBY
+        return (self.health(self.mark * (1 + step)) - self.health(self.mark)) / step
+
     def mark_at(self, notional: Fraction) -> Fraction:
         """Return the mark at which the position is worth a notional in settle assets."""
         per_mark = abs(self.size) * self.market.lot * self.market.contract_size
@@ -149,10 +154,10 @@ def test_there_is_no_liquidation_price_only_where_health_never_changes_sign(draw
     one = OnePosition(*drawn)
     if liquidation_price(account, valuation.tables.markets[index], valuation) is not None:
         return
-    healthy = one.health(one.mark) >= 0
-    falls_towards_higher = (one.size > 0) != healthy
-    beyond = [mark for mark in one.corners() if (mark >= one.mark) == falls_towards_higher]
-    assert all((one.health(mark) >= 0) == healthy for mark in beyond)
+    healthy, slope = one.health(one.mark) >= 0, one.slope_at_the_mark()
+    towards_higher = (slope < 0) == healthy
+    beyond = [mark for mark in one.corners() if (mark >= one.mark) == towards_higher]
+    assert slope == 0 or all((one.health(mark) >= 0) == healthy for mark in beyond)
 
 
 @settings(max_examples=200, deadline=None)

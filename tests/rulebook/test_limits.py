@@ -7,10 +7,11 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from marginkeep.book import Account, Book, Position, Valuation, measure
+from marginkeep.book import Account, Book, Position, Valuation, measure, read_case
 from marginkeep.book.limits import TERM_MAX, payoff_at, prove_limits
-from marginkeep.errors import InputError, RulebookError
+from marginkeep.errors import RulebookError
 from marginkeep.rulebook import INITIAL, MAINTENANCE, build_tables, read_rulebook
+from marginkeep.rulebook.tables import FLOOR_MAX
 from marginkeep.units import INT64_SAFE
 
 TABLE = {
@@ -117,10 +118,12 @@ def test_an_asset_price_too_large_names_the_largest_that_fits_which_is_then_acce
     prove(table)
 
 
-@pytest.mark.xfail(strict=True, reason="blames the market's max_price and lot, neither of which can cure it")
 def test_an_asset_price_too_large_for_an_inverse_market_is_blamed_itself():
     message = refusal(changed((("assets", "BTC", "max_price"), "4e12")))
-    assert "assets.BTC.max_price" in message or "min_price" in message
+    assert message.startswith("markets.INV.min_price is 500, at which one lot is worth more than ")
+    assert message.endswith("at least 888.5; or make lot finer, or assets.BTC.max_price lower")
+    prove(changed((("assets", "BTC", "max_price"), "4e12"), (("markets", "INV", "min_price"), "888.5")))
+    refusal(changed((("assets", "BTC", "max_price"), "4e12"), (("markets", "INV", "min_price"), "888")))
 
 
 @pytest.mark.parametrize(
@@ -136,40 +139,56 @@ def test_one_step_above_the_largest_that_fits_is_refused(path, step):
     assert refusal(changed((path, str(most + Decimal(step))))).startswith(".".join(path))
 
 
-@pytest.mark.xfail(strict=True, reason="says that one lot does not fit, without the largest max_price that would")
 def test_a_linear_max_price_too_large_names_the_largest_that_fits():
     message = refusal(changed((("markets", "LIN", "max_price"), "1e15")))
     prove(changed((("markets", "LIN", "max_price"), largest(message))))
 
 
-@pytest.mark.xfail(strict=True, reason="names 4611.6, which is then refused because one lot does not fit")
 def test_a_lot_too_coarse_for_any_price_names_a_price_that_is_then_accepted():
     coarse = (("markets", "LIN", "lot"), "1e9")
     message = refusal(changed(coarse))
     prove(changed(coarse, (("markets", "LIN", "max_price"), largest(message))))
 
 
-@pytest.mark.xfail(strict=True, reason='says "at most 0" and asks for a coarser lot where it must be finer')
 def test_a_lot_that_leaves_no_price_at_all_is_blamed_itself():
     message = refusal(changed((("markets", "LIN", "lot"), "1e20")))
-    assert "at most 0" not in message
-    assert "finer" in message
+    assert message.startswith("markets.LIN.lot is 100000000000000000000: with tick 0.1 and contract_size 1 no price ")
+    assert message.endswith("make lot finer")
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="no price fits: division by a limit of 0")
+def test_a_lot_of_too_many_digits_is_refused_with_the_opposite_cure():
+    message = refusal(changed((("markets", "LIN", "lot"), "1e-30")))
+    assert message.startswith("markets.LIN.lot is 0.000000000000000000000000000001: ")
+    assert "make lot coarser" in message
+
+
 @pytest.mark.parametrize("tick", ["1e-30", "1e30"])
 def test_an_asset_tick_that_leaves_no_price_is_refused(tick):
-    refusal(changed((("assets", "BTC", "tick"), tick)))
+    message = refusal(changed((("assets", "BTC", "tick"), tick)))
+    assert message.startswith("assets.BTC.tick is ")
+    assert ("finer" if tick == "1e30" else "coarser") in message
+    for bound in re.search(r"every power of ten from ([0-9.]+) to ([0-9.]+) fits", message).groups():
+        table = changed((("assets", "BTC", "tick"), str(10 ** (len(bound) - 1)) if bound[0] != "0" else bound))
+        del table["markets"]["INV"]
+        prove(table)
 
 
-@pytest.mark.xfail(strict=True, reason="accepted and ignored: the reporting asset's price is always 1")
-def test_a_max_price_of_the_reporting_asset_is_refused():
-    refusal(changed((("assets", "USD", "max_price"), "5")))
+def test_a_coarse_tick_of_an_asset_takes_a_lower_default_price_instead_of_no_balance():
+    table = changed((("assets", "BTC", "tick"), "1e10"))
+    del table["markets"]["INV"]
+    limit = prove(table).assets[1]
+    assert limit.max_balance >= 1
+    assert limit.max_balance * limit.max_price * 10**8 <= TERM_MAX
+
+
+def test_an_asset_whose_tick_of_one_unit_is_a_reporting_unit_keeps_its_own_price_limit():
+    rules = {"assets": {"USD": {"decimals": 6}, "EUR": {"decimals": 2, "tick": "0.0001", "max_price": "5"}}}
+    assert prove(rules).assets[1].max_price == 50_000
 
 
 def test_a_min_price_above_max_price_is_refused():
     table = changed((("markets", "LIN", "max_price"), "10"), (("markets", "LIN", "min_price"), "10.1"))
-    assert "markets.LIN.min_price is above max_price" in refusal(table)
+    assert refusal(table) == "markets.LIN.min_price is 10.1, above max_price 10: lower it, or raise max_price"
 
 
 def test_a_coarser_unit_makes_room_for_larger_positions():
@@ -208,19 +227,49 @@ def test_at_all_limits_at_once_the_kernels_agree_with_plain_python():
         np.testing.assert_array_equal(requirement, [item.requirement for item in expected])
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="limits are proved without the tier table's own numbers")
-def test_a_tier_floor_beyond_int64_is_refused_or_harmless():
+def test_a_tier_floor_beyond_int64_is_left_out_of_the_columns():
     kernels = pytest.importorskip("marginkeep.book.kernels")
     tables = build_tables(read_rulebook(changed((("markets", "LIN", "tiers", 1, "floor"), "1e25"))))
-    try:
-        prove_limits(tables)
-    except InputError:
-        return
+    limits = prove_limits(tables)
     valuation = Valuation(tables)
     for index in (0, 1):
-        valuation.set_mark(index, 1000)
+        valuation.set_mark(index, limits.markets[index].max_price)
     valuation.set_price(1, 1000)
     book = Book()
-    book.add(Account(balances={0: 1}))
-    collateral, _ = kernels.measure_all(book, valuation, MAINTENANCE)
-    assert collateral.tolist() == [1]
+    book.add(Account(balances={0: 1}, positions={0: Position(size=limits.markets[0].max_position)}))
+    for level in (INITIAL, MAINTENANCE):
+        collateral, requirement = kernels.measure_all(book, valuation, level)
+        assert (*collateral.tolist(), *requirement.tolist()) == measure(book.read(0), valuation, level)
+
+
+def test_a_floor_at_the_edge_of_the_columns_is_kept_and_fits_them():
+    highest = str(Decimal(FLOOR_MAX).scaleb(-6))
+    steep = [{"floor": "0", "initial": "4", "maintenance": "0.99"}]
+    steep += [{"floor": highest, "initial": "4", "maintenance": "0.99"}]
+    steep += [{"floor": str(Decimal(highest) + Decimal("0.000001")), "initial": "4", "maintenance": "0.99"}]
+    table = changed((("markets", "LIN", "tiers"), steep))
+    (kept, edge), *_ = (rows for rows in build_tables(read_rulebook(table)).markets[0].tiers)
+    assert (kept[0], edge[0]) == (0, 2**60)
+    assert max(edge) <= INT64_SAFE
+
+
+def test_a_case_may_reach_a_tier_that_no_column_holds():
+    floor, size = 10**25, 10**21  # at 50,000 a position of 5 * 10^25
+    tiers = [
+        {"floor": "0", "initial": "0.02", "maintenance": "0.01"},
+        {"floor": str(floor), "initial": "0.05", "maintenance": "0.025"},
+    ]
+    case = read_case(
+        {
+            "assets": {"USD": {}},
+            "markets": {"M": {"settle": "USD", "tiers": tiers}},
+            "prices": {"M": "50000"},
+            "accounts": [{"id": "a", "positions": [{"market": "M", "size": str(size), "entry": "50000"}]}],
+        }
+    )
+    required = measure(case.accounts["a"], case.valuation, MAINTENANCE).requirement
+    assert required == (floor // 100 + (5 * floor - floor) // 40) * 10**6
+    with pytest.raises(
+        RulebookError, match=r"^markets\.M\.tiers\[1\]\.floor is 10{25}, beyond .*: leave this tier out$"
+    ):
+        prove_limits(case.tables)

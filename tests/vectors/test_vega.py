@@ -13,8 +13,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import pytest
-
 from marginkeep.book import Position, read_case
 from marginkeep.book.fills import fill_position
 
@@ -257,7 +255,6 @@ def test_the_stated_levels_are_met(vector: Vector) -> None:
     assert disagreements(vector, CHECKS[vector.family], LEFT_OUT_FIGURES) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the liquidation price is sought on the payoff's losing side, not on health's")
 def test_a_requirement_above_the_value_still_has_a_liquidation_price() -> None:
     """Above a rate of 1 a long is hurt by a rise: the rule's price is `(C - V * P) / (V * rate - V)`, here 5720."""
     volume, mark, collateral, rate = Fraction(41), Fraction(110), Fraction("9200.4"), Fraction("1.02")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from marginkeep.book.columns import Book, Rows
     from marginkeep.book.valuation import Valuation
 
-_compiled = njit(cache=True, inline="always", error_model="numpy")
+_compiled = njit(cache=True, error_model="numpy")
 _rate_floor = _compiled(units.rate_floor)
 _convert_floor = _compiled(tiered.convert_floor)
 _signed_value = _compiled(tiered.signed_value)
@@ -31,8 +31,8 @@ _requirement_by_size = _compiled(tiered.requirement_by_size)
 
 
 SIGN, X, Y, FUNDING_INDEX, SETTLE_X, SETTLE_Y, BY_SIZE, FIRST_TIER, LAST_TIER, PROFIT_WEIGHT, TAKER_FEE = range(11)
-PLAIN_BELOW, FIRST_RATE = 11, 12
-_MARKET_WIDTH = 13
+PLAIN_BELOW, FIRST_RATE, SETTLE_ASSET = 11, 12, 13
+_MARKET_WIDTH = 14
 
 
 class LevelColumns(NamedTuple):
@@ -40,7 +40,7 @@ class LevelColumns(NamedTuple):
 
     Attributes
     ----------
-    markets : int64[markets, 13], columns `SIGN` ... `FIRST_RATE`; positions worth less than `PLAIN_BELOW` are the
+    markets : int64[markets, 14], columns `SIGN` ... `SETTLE_ASSET`; positions worth less than `PLAIN_BELOW` are the
         common case: linear, settled in the reporting asset, whole units, profit counted in full, in the first tier
     tiers : int64[tiers, 5]: floor, offset, rate, whole, part
     assets : int64[assets, 4]: x, y, weight, debt weight
@@ -67,7 +67,7 @@ def level_columns(valuation: Valuation, level: int) -> LevelColumns:
         markets[table.index] = (
             *(table.sign, x, y, valuation.funding[table.index], settle_x, settle_y),
             *(table.by_size, first, len(tiers) - 1, weight, table.market.taker_fee),
-            *(min(second_floor, units.INT64_SAFE) if plain else 0, table.tiers[level][0][2]),
+            *(min(second_floor, units.INT64_SAFE) if plain else 0, table.tiers[level][0][2], table.settle),
         )
     assets = [
         (valuation.asset_x[a.index], valuation.asset_y[a.index], a.weight[level], a.debt_weight[level])
@@ -77,8 +77,7 @@ def level_columns(valuation: Valuation, level: int) -> LevelColumns:
 
 
 @_compiled
-def _size_requirement(size: int, number: int, markets: Rows, tiers: Rows) -> int:
-    x, y = markets[number, X], markets[number, Y]
+def _size_requirement(size: int, number: int, markets: Rows, tiers: Rows, x: int, y: int) -> int:
     measure = abs(size)
     if not markets[number, BY_SIZE]:
         measure = measure * x if y == 1 else _notional(size, x, y)
@@ -90,10 +89,10 @@ def _size_requirement(size: int, number: int, markets: Rows, tiers: Rows) -> int
 
 
 @_compiled
-def _tier_at(measure: int, number: int, markets: Rows, tiers: Rows) -> int:
-    tier, last = markets[number, FIRST_TIER], markets[number, LAST_TIER]
-    while tier < last and tiers[tier + 1, 0] <= measure:
-        tier += 1
+def _tier_at(measure: int, number: int, markets: Rows, tiers: Rows) -> Any:
+    tier, last, one = np.uintp(markets[number, FIRST_TIER]), np.uintp(markets[number, LAST_TIER]), np.uintp(1)
+    while tier < last and tiers[tier + one, 0] <= measure:
+        tier += one
     return tier
 
 
@@ -107,13 +106,14 @@ def _order_loss(size: int, cost: int, number: int, markets: Rows) -> int:
 def _requirement_with_orders(positions: Rows, slot: int, markets: Rows, tiers: Rows) -> int:
     number, size = positions[slot, c.MARKET], positions[slot, c.SIZE]
     bid, ask = positions[slot, c.BID_SIZE], positions[slot, c.ASK_SIZE]
-    worst = _size_requirement(size, number, markets, tiers)
+    x, y = markets[number, X], markets[number, Y]
+    worst = _size_requirement(size, number, markets, tiers, x, y)
     if bid:
         loss = _order_loss(bid, positions[slot, c.BID_COST], number, markets)
-        worst = max(worst, loss + _size_requirement(size + bid, number, markets, tiers))
+        worst = max(worst, loss + _size_requirement(size + bid, number, markets, tiers, x, y))
     if ask:
         loss = _order_loss(-ask, positions[slot, c.ASK_COST], number, markets)
-        worst = max(worst, loss + _size_requirement(size - ask, number, markets, tiers))
+        worst = max(worst, loss + _size_requirement(size - ask, number, markets, tiers, x, y))
     return worst
 
 
@@ -139,7 +139,8 @@ def _terms(positions: Rows, slot: int, markets: Rows, tiers: Rows, with_orders: 
     if with_orders:
         required = _requirement_with_orders(positions, slot, markets, tiers)
     else:
-        required = _size_requirement(positions[slot, c.SIZE], number, markets, tiers)
+        x, y = markets[number, X], markets[number, Y]
+        required = _size_requirement(positions[slot, c.SIZE], number, markets, tiers, x, y)
     counted = _profit(positions, slot, number, markets)
     if counted > 0:
         counted = _rate_floor(counted, markets[number, PROFIT_WEIGHT])

@@ -91,7 +91,7 @@ def state_account(name: str, account: Account, valuation: Valuation) -> AccountS
         positions=tuple(
             state_position(account, valuation.tables.markets[index], valuation) for index in sorted(account.positions)
         ),
-        why=tuple(_reasons(account, valuation, initial, maintenance, status)),
+        why=tuple(_reasons(account, valuation, (initial, call, maintenance), status)),
     )
 
 
@@ -132,7 +132,10 @@ def state_position(account: Account, market: MarketTable, valuation: Valuation) 
     )
 
 
-def _reasons(account: Account, valuation: Valuation, initial: Measure, maintenance: Measure, status: str) -> list[str]:
+def _reasons(
+    account: Account, valuation: Valuation, measures: tuple[Measure, Measure, Measure], status: str
+) -> list[str]:
+    initial, _, maintenance = measures
     reporting = valuation.tables.assets[valuation.tables.reporting].asset
     lines = [_balance_reason(index, account.balances[index], valuation) for index in sorted(account.balances)]
     lines += [
@@ -147,17 +150,18 @@ def _reasons(account: Account, valuation: Valuation, initial: Measure, maintenan
         f"health at maintenance = collateral {money(maintenance.collateral)} - requirement "
         f"{money(maintenance.requirement)} = {money(maintenance.health)}"
     )
-    lines.append(_verdict(status, money(-maintenance.health), money(-initial.health), money(initial.health)))
+    lines.append(_verdict(status, money(initial.health), *(money(-level.health) for level in measures)))
     return lines
 
 
-def _verdict(status: str, deficit: str, initial_deficit: str, free: str) -> str:
+def _verdict(status: str, free: str, below_initial: str, below_call: str, below_maintenance: str) -> str:
     return {
         HEALTHY: f"healthy: {free} above the initial requirement is free",
-        REDUCE_ONLY: f"reduce only: {initial_deficit} short of the initial requirement; new risk is refused",
-        MARGIN_CALL: f"margin call: {initial_deficit} short of the initial requirement; deposit or reduce",
-        LIQUIDATABLE: f"liquidatable: {deficit} short of the maintenance requirement",
-        BANKRUPT: f"bankrupt: equity is negative; {deficit} short of the maintenance requirement",
+        REDUCE_ONLY: f"reduce only: {below_initial} short of the initial requirement; new risk is refused",
+        MARGIN_CALL: f"margin call: {below_call} short of the call requirement, {below_initial} short of the initial "
+        f"requirement; deposit or reduce",
+        LIQUIDATABLE: f"liquidatable: {below_maintenance} short of the maintenance requirement",
+        BANKRUPT: f"bankrupt: equity is negative; {below_maintenance} short of the maintenance requirement",
     }[status]
 
 
@@ -174,21 +178,26 @@ def _balance_reason(index: int, amount: int, valuation: Valuation) -> str:
 
 def _position_reason(market: MarketTable, position: Position, valuation: Valuation) -> str:
     rules = market.market
+    mark = format_exact(valuation.marks[market.index] * rules.tick)
+    if position.size == 0:
+        return f"{rules.name} no position at mark {mark}{_orders_reason(market, position)}"
     decimals = valuation.tables.assets[market.settle].asset.decimals
     terms = position_terms(market, position, valuation, MAINTENANCE)
     value = notional(position.size, valuation.market_x[market.index], valuation.market_y[market.index])
     rate = Fraction(terms.requirement, value) if value else Fraction(0)
     side = "long" if position.size > 0 else "short"
-    orders = ""
-    if position.bid_size or position.ask_size:
-        orders = (
-            f"; open orders buy {format_exact(position.bid_size * rules.lot)}, "
-            f"sell {format_exact(position.ask_size * rules.lot)} count at initial"
-        )
     return (
-        f"{rules.name} {side} {format_exact(abs(position.size) * rules.lot)} at mark "
-        f"{format_exact(valuation.marks[market.index] * rules.tick)}: unrealised profit "
+        f"{rules.name} {side} {format_exact(abs(position.size) * rules.lot)} at mark {mark}: unrealised profit "
         f"{format_units(terms.profit, decimals)} {rules.settle}, maintenance requirement "
         f"{format_units(terms.requirement, decimals)} {rules.settle} = {format_exact(rate, 6)} of "
-        f"{format_units(value, decimals)}{orders}"
+        f"{format_units(value, decimals)}{_orders_reason(market, position)}"
+    )
+
+
+def _orders_reason(market: MarketTable, position: Position) -> str:
+    if not position.bid_size and not position.ask_size:
+        return ""
+    return (
+        f"; open orders buy {format_exact(position.bid_size * market.market.lot)}, "
+        f"sell {format_exact(position.ask_size * market.market.lot)} count at initial"
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marginkeep.book.limits import payoff_at
 from marginkeep.clearing.events import FundingPaid, PricesSet, TimeAdvanced
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
 
 if TYPE_CHECKING:
     from marginkeep.clearing.commands import AdvanceTime, PayFunding, SetPrices
+    from marginkeep.rulebook import MarketTable
 
 FUNDING_RATE_MAX = RATE_ONE // 4
 """Highest funding of one payment: a quarter of the position's value."""
@@ -63,10 +65,18 @@ def pay_funding(tx: Transaction, command: PayFunding) -> None:
     paid = ceil_div(abs(command.rate) * x, y)
     paid = paid if command.rate > 0 else -paid
     index = valuation.funding[market.index] + paid
-    if abs(index) > INT64_SAFE // 4:
-        refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound", bound=INT64_SAFE // 4)
+    bound = _index_bound(tx, market)
+    if abs(index) > bound:
+        refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound {bound}", bound=bound)
     valuation.funding[market.index] = index
     tx.events.append(FundingPaid(market=market.name, rate=command.rate, paid=paid, index=index))
+
+
+def _index_bound(tx: Transaction, market: MarketTable) -> int:
+    """Return half the highest value of a lot: then funding never booked is a term within bounds, as the value is."""
+    limits = tx.state.limits.markets[market.index]
+    x, y = payoff_at(market, limits.max_price if market.sign > 0 else limits.min_price)
+    return RATE_ONE * x // (2 * y)
 
 
 def advance_time(tx: Transaction, command: AdvanceTime) -> None:

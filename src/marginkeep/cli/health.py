@@ -41,14 +41,14 @@ STATUS_STYLES = {
 @click.option("--account", "-a", "wanted", multiple=True, metavar="ID", help="Only these accounts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def health(case: Path, stated: tuple[str, ...], wanted: tuple[str, ...], as_json: bool) -> None:
-    r"""Show how far every account of a CASE file is from liquidation, and why.
+    """Show how far every account of a CASE file is from liquidation, and why.
 
     A case is a TOML or JSON file with a rulebook excerpt, prices and accounts.
 
     \b
     marginkeep health examples/alice.toml
     marginkeep health examples/alice.toml --price BTC-PERP=57500
-    """
+    """  # noqa: D301 - click reads a real backspace as "do not wrap"
     from marginkeep.book.case import load_case
 
     loaded = load_case(case, parse_prices(stated))

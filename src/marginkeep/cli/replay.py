@@ -46,7 +46,7 @@ ACCOUNTS_DEFAULT = 10_000
 )
 @click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the summary.")
 def replay(prices: Path, **options: Any) -> None:
-    r"""Replay historical or imagined PRICES over a book and report what the engine did.
+    """Replay historical or imagined PRICES over a book and report what the engine did.
 
     Prices are candles with ccxt symbols, or Binance public kline files. Ctrl-C stops early and leaves a valid report
     of what was done.
@@ -54,7 +54,7 @@ def replay(prices: Path, **options: Any) -> None:
     \b
     marginkeep replay --prices candles.parquet --accounts 100000 --seed 7
     marginkeep replay --prices BTCUSDT-1m-2024-08-05.csv --book mine.toml --fail-if "bad_debt>0"
-    """
+    """  # noqa: D301 - click reads a real backspace as "do not wrap"
     from marginkeep.cli.session import Session, load_rules, path_assumption, run_session
     from marginkeep.lab.bars import check_expressions
     from marginkeep.lab.outcome import FIGURES, file_sha256
@@ -111,7 +111,7 @@ def _read(prices: Path, options: dict[str, Any]) -> Candles:
 def _open(candles: Candles, rulebook: Any, options: dict[str, Any]) -> tuple[Clearinghouse, PricePath]:
     from marginkeep.book.case import load_case
     from marginkeep.cli.session import generated_house
-    from marginkeep.lab.opening import open_case, price_path, set_opening_prices
+    from marginkeep.lab.opening import keep_case_prices, open_case, price_path, set_opening_prices
 
     kind: PathKind = options["kind"]
     if options["book"] is None:
@@ -123,6 +123,7 @@ def _open(candles: Candles, rulebook: Any, options: dict[str, Any]) -> tuple[Cle
     held = {case.tables.markets[index].name for account in case.accounts.values() for index in account.positions}
     path = price_path(candles, rules, kind, sorted(held))
     house = open_case(case, rules)
+    options["kept"] = keep_case_prices(house.state.valuation, case, path)
     set_opening_prices(house.state.valuation, path)
     return house, path
 
@@ -138,8 +139,10 @@ def _assumptions(options: dict[str, Any]) -> tuple[str, ...]:
             f"The book is generated (seed {options['seed']}): log-normal equities, leverage with a median of 6, "
             f"60 % of positions long, one account in six with coin as collateral."
         )
+    kept = options.get("kept")
     return (
         book,
+        *([f"Held at the case file's price: {', '.join(kept)}; the price file has none."] if kept else []),
         "Liquidated positions pass to the liquidator at mark less slippage; they do not move the market.",
         "No funding is paid, and nobody deposits, withdraws or trades during the replay.",
     )

@@ -91,6 +91,8 @@ def run_session(session: Session) -> None:
     amount = open_interest(session.house) // FUND_OF_OPEN_INTEREST
     if session.fund is not None:
         amount = rulebook.units(rulebook.reporting, session.fund)
+        if amount < 0:
+            raise InputError(f"--fund is {session.fund}: give 0 or more")
     top_up_fund(session.house, amount)
     replay = Replay(session.house, session.path)
     try:

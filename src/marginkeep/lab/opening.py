@@ -12,17 +12,19 @@ from marginkeep.book.columns import Book
 from marginkeep.clearing.clearinghouse import Clearinghouse
 from marginkeep.clearing.state import EXTERNAL, LIQUIDATOR
 from marginkeep.errors import InputError
-from marginkeep.lab.example_rules import base_of
+from marginkeep.lab.example_rules import base_of, chosen_symbols
+from marginkeep.units import format_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from fractions import Fraction
 
     from numpy.typing import NDArray
 
     from marginkeep.book.case import Case
     from marginkeep.book.valuation import Valuation
     from marginkeep.lab.candles import Candles
-    from marginkeep.rulebook import Rulebook
+    from marginkeep.rulebook import Market, Rulebook
 
 PathKind = Literal["close", "ohlc"]
 
@@ -63,8 +65,8 @@ def price_path(candles: Candles, rulebook: Rulebook, kind: PathKind, needed: Seq
     InputError : a needed market or an asset without a symbol in the file, or a price below half a tick
     """
     times, prices = _expand(candles, kind)
-    columns = {base_of(symbol): index for index, symbol in reversed(list(enumerate(candles.symbols)))}
     exact = {symbol: index for index, symbol in enumerate(candles.symbols)}
+    columns = {base: exact[symbol] for base, symbol in chosen_symbols(candles.symbols).items()}
     markets = {
         name: exact.get(market.symbol or "", columns.get(_base_of_market(name, market.symbol)))
         for name, market in rulebook.markets.items()
@@ -128,6 +130,21 @@ def set_opening_prices(valuation: Valuation, path: PricePath) -> None:
         valuation.set_price(valuation.tables.asset_index[name], int(path.asset_ticks[0, column]))
 
 
+def keep_case_prices(valuation: Valuation, case: Case, path: PricePath) -> tuple[str, ...]:
+    """Set the case's own prices for assets that the path does not move; return those that accounts hold."""
+    held = {case.tables.assets[index].name for account in case.accounts.values() for index in account.balances}
+    kept = []
+    for table in valuation.tables.assets:
+        own = case.tables.asset_index.get(table.name)
+        if own is None or table.name in path.assets or table.index == valuation.tables.reporting:
+            continue
+        price = case.valuation.prices[own] * case.tables.assets[own].asset.tick
+        valuation.set_price(table.index, _in_units(price, table.asset.tick, f"price of {table.name}"))
+        if table.name in held:
+            kept.append(table.name)
+    return tuple(kept)
+
+
 def open_case(case: Case, rulebook: Rulebook) -> Clearinghouse:
     """Return a clearinghouse that starts from a case's accounts; `external` takes the other side of each market.
 
@@ -141,11 +158,12 @@ def open_case(case: Case, rulebook: Rulebook) -> Clearinghouse:
     book.add(Account(mode=SYSTEM))
     names = [EXTERNAL, LIQUIDATOR]
     for name, account in case.accounts.items():
-        if name in names:
+        owner, slash, _ = name.partition("/")
+        if name in names or (slash and owner not in names):
             raise InputError(f"account {name!r}: the name is reserved for the clearinghouse; rename it")
         moved = _translate(case, account, rulebook)
-        if "/" in name:
-            moved.parent = names.index(name.split("/", 1)[0])
+        if slash:
+            moved.parent = names.index(owner)
         _oppose(other, moved)
         book.add(moved)
         names.append(name)
@@ -154,19 +172,51 @@ def open_case(case: Case, rulebook: Rulebook) -> Clearinghouse:
 
 
 def _translate(case: Case, account: Account, rulebook: Rulebook) -> Account:
-    """Return the account with the indices of another rulebook; its orders are left out: nobody matches them."""
+    """Return the account in the units and indices of another rulebook.
+
+    Its orders are left out: nobody matches them in a replay.
+
+    Raises
+    ------
+    InputError : a market or asset that the rulebook lacks, or a quantity that its units cannot hold exactly
+    """
     markets = {name: index for index, name in enumerate(rulebook.markets)}
     assets = {name: index for index, name in enumerate(rulebook.assets)}
     moved = Account(mode=account.mode)
     for index, amount in account.balances.items():
-        name = case.tables.assets[index].name
-        rulebook.asset(name)
-        moved.balances[assets[name]] = amount
+        old = case.tables.assets[index].asset
+        moved.balances[assets[rulebook.asset(old.name).name]] = _in_units(
+            amount * old.unit, rulebook.asset(old.name).unit, f"balance of {old.name}"
+        )
     for index, position in account.positions.items():
-        name = case.tables.markets[index].name
-        rulebook.market(name)
-        moved.positions[markets[name]] = Position(size=position.size, cost=position.cost)
+        table = case.tables.markets[index]
+        new = rulebook.market(table.name)
+        _require_same_terms(table.market, new)
+        unit = rulebook.asset(new.settle).unit
+        moved.positions[markets[table.name]] = Position(
+            size=_in_units(position.size * table.market.lot, new.lot, f"size in {table.name}"),
+            cost=_in_units(position.cost * case.rulebook.asset(new.settle).unit, unit, f"cost in {table.name}"),
+        )
     return moved
+
+
+def _require_same_terms(old: Market, new: Market) -> None:
+    for name in ("settle", "payoff", "contract_size"):
+        if getattr(old, name) != getattr(new, name):
+            raise InputError(
+                f"market {old.name} has {name} {getattr(old, name)} in the book and {getattr(new, name)} in the rulebook: "
+                f"its positions cannot be carried over; use the book's own rules"
+            )
+
+
+def _in_units(exact: Fraction, unit: Fraction, what: str) -> int:
+    count = exact / unit
+    if count.denominator != 1:
+        raise InputError(
+            f"{what} is {format_exact(exact)} in the book, no multiple of the rulebook's {format_exact(unit)}: "
+            f"make the rulebook's unit finer"
+        )
+    return int(count)
 
 
 def _oppose(other: Account, account: Account) -> None:

@@ -66,7 +66,7 @@ def generate_population(valuation: Valuation, accounts: int, seed: int) -> Popul
     ------
     InputError : no market, a market that settles in another asset, or an unreasonable number of accounts
     """
-    _check(valuation, accounts)
+    _check(valuation, accounts, seed)
     rng = np.random.Generator(np.random.PCG64(seed))
     counts = np.minimum(1 + rng.geometric(0.55, accounts) - 1, min(POSITIONS_MAX, len(valuation.marks)))
     equity = np.minimum(rng.lognormal(np.log(EQUITY_MEDIAN), EQUITY_SIGMA, accounts) + 20, EQUITY_MAX)
@@ -79,9 +79,11 @@ def generate_population(valuation: Valuation, accounts: int, seed: int) -> Popul
     return Population(book, names)
 
 
-def _check(valuation: Valuation, accounts: int) -> None:
+def _check(valuation: Valuation, accounts: int, seed: int) -> None:
     if not 1 <= accounts <= ACCOUNTS_MAX:
         raise InputError(f"accounts is {accounts}: give 1 to {ACCOUNTS_MAX}")
+    if seed < 0:
+        raise InputError(f"seed is {seed}: give 0 or a positive whole number")
     if not valuation.tables.markets:
         raise InputError("the rulebook has no market: a generated book needs at least one")
     for table in valuation.tables.markets:

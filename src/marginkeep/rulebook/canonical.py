@@ -8,14 +8,17 @@ from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.model import LEVELS, Rulebook
-from marginkeep.units import format_exact, format_units
+from marginkeep.units import format_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _RATES = {"weight", "debt_weight", "profit_weight", "rates", "maker_fee", "taker_fee"}
 _TERMS = {"slippage", "penalty", "liquidator_share"}
+_LIMIT_UNITS = {"max_price": "tick", "min_price": "tick", "max_position": "lot", "max_balance": "unit"}
+"""The attribute that holds the unit in which a limit is counted; files state limits in decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,15 @@ def canonical(rulebook: Rulebook) -> dict[str, str]:
 def _flatten(path: str, value: Any) -> Iterator[tuple[str, str]]:
     if is_dataclass(value) and not isinstance(value, type):
         for item in fields(value):
-            yield from _named(path, item.name, getattr(value, item.name))
+            content = getattr(value, item.name)
+            if item.name in _LIMIT_UNITS and content is not None:
+                content *= getattr(value, _LIMIT_UNITS[item.name])
+            yield from _named(path, item.name, content)
     elif isinstance(value, tuple):
         for index, entry in enumerate(value):
             yield from _flatten(f"{path}[{index}]", entry)
     elif value is not None:
-        yield path, format_exact(value) if isinstance(value, Fraction) else str(value)
+        yield path, exact_text(value) if isinstance(value, Fraction) else str(value)
 
 
 def _named(path: str, name: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -71,12 +77,27 @@ def rulebook_hash(rulebook: Rulebook) -> str:
 
 
 def compare(before: Rulebook, after: Rulebook) -> tuple[Difference, ...]:
-    """Return what changed from one rulebook to another, in path order of the first."""
+    """Return what changed from one rulebook to another, in path order of the first; a new order of names comes last.
+
+    Order is the order of the engine's tables: no figure depends on it, but a snapshot holds indices.
+    """
     old, new = canonical(before), canonical(after)
-    return tuple(_differences(old, new))
+    return (
+        *_differences(old, new),
+        *_order_difference("assets order", before.assets, after.assets),
+        *_order_difference("markets order", before.markets, after.markets),
+    )
 
 
 def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Difference]:
     for path in [*old, *(path for path in new if path not in old)]:
         if old.get(path) != new.get(path):
             yield Difference(path, old.get(path), new.get(path))
+
+
+def _order_difference(path: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Difference]:
+    """Yield the two orders of the names that both have, where they differ; other names are differences already."""
+    before, after = list(old), list(new)
+    stayed = [name for name in before if name in after]
+    if stayed != [name for name in after if name in before]:
+        yield Difference(path, ", ".join(before), ", ".join(after))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from marginkeep.errors import PrecisionError, RulebookError
-from marginkeep.units import format_units, parse_decimal, parse_rate
+from marginkeep.rulebook.grid import count_units, exact_text
+from marginkeep.units import RATE_ONE, format_units, parse_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from fractions import Fraction
 
 _MISSING: Any = object()
 
@@ -20,7 +21,7 @@ class Fields:
 
     def __init__(self, table: object, path: str) -> None:
         if not isinstance(table, dict):
-            raise RulebookError(f"{path or 'the file'} is {_shown(table)}: give a table of named fields")
+            raise RulebookError(f"{path or 'the file'} is {shown(table)}: give a table of named fields")
         self.table: dict[str, Any] = table
         self.path = path
         self._taken: set[str] = set()
@@ -53,28 +54,28 @@ class Fields:
         if value is default and default is not _MISSING:
             return value
         if not isinstance(value, str) or not value:
-            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a non-empty text")
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: give a non-empty text")
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: Any = _MISSING) -> Any:
         """Return one of the named choices."""
         value = self.take(name, default)
         if value not in choices:
-            raise RulebookError(f"{self.at(name)} is {_shown(value)}: use one of {', '.join(choices)}")
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: use one of {', '.join(choices)}")
         return value
 
     def whole(self, name: str, lowest: int, highest: int, default: Any = _MISSING) -> int:
         """Return an integer within bounds."""
         value = self.take(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a whole number from {lowest} to {highest}")
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: give a whole number from {lowest} to {highest}")
         return value
 
     def positive(self, name: str, default: Any = _MISSING) -> Fraction:
         """Return an exact decimal above zero."""
         value = self.decimal(name, default)
         if value <= 0:
-            raise RulebookError(f"{self.at(name)} is {_shown(self.table.get(name))}: it must be above 0")
+            raise RulebookError(f"{self.at(name)} is {shown(self.table.get(name))}: it must be above 0")
         return value
 
     def decimal(self, name: str, default: Any = _MISSING) -> Fraction:
@@ -83,6 +84,29 @@ class Fields:
             return parse_decimal(self.take(name, default), self.at(name))
         except PrecisionError as error:
             raise RulebookError(str(error)) from None
+
+    def step(self, name: str, default: Fraction | None) -> Fraction:
+        """Return a step of sizes or prices, an exact decimal above zero; required where there is no default."""
+        if default is not None and not self.has(name):
+            self._taken.add(name)
+            return default
+        return self.positive(name)
+
+    def units(self, name: str, unit: Fraction, unit_name: str, cure: str = "", zero: bool = True) -> int:
+        """Return an exact decimal as a whole number of units; see `count_units`."""
+        return count_units(self.decimal(name), unit, self.at(name), unit_name, cure, zero)
+
+    def limit(self, name: str, unit: Fraction, unit_name: str) -> int | None:
+        """Return an optional limit in whole units: one between two units is the lower one."""
+        if self.take(name, None) is None:
+            return None
+        value = self.positive(name)
+        if value < unit:
+            raise RulebookError(
+                f"{self.at(name)} is {exact_text(value)}, below one {unit_name} of {exact_text(unit)}: "
+                f"raise it to that or more"
+            )
+        return value // unit
 
     def rate(self, name: str, lowest: int, highest: int, default: Any = _MISSING) -> int:
         """Return a rate in 10^-9 within bounds."""
@@ -98,7 +122,7 @@ class Fields:
         """Return each element of a field that is a list of tables."""
         value = self.take(name, default)
         if not isinstance(value, list):
-            raise RulebookError(f"{self.at(name)} is {_shown(value)}: give a list of tables")
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: give a list of tables")
         return [Fields(row, f"{self.at(name)}[{index}]") for index, row in enumerate(value)]
 
     def sub(self, name: str, default: Any = _MISSING) -> Fields:
@@ -117,16 +141,17 @@ class Fields:
 def checked_rate(value: object, path: str, lowest: int, highest: int) -> int:
     """Return a rate in 10^-9, refusing one outside [lowest, highest]."""
     try:
-        rate = parse_rate(value, path)
+        rate = count_units(parse_decimal(value, path), Fraction(1, RATE_ONE), path, "rate step")
     except PrecisionError as error:
         raise RulebookError(str(error)) from None
     if not lowest <= rate <= highest:
         raise RulebookError(
-            f"{path} is {_shown(value)}: it must lie from {format_units(lowest, 9)} to {format_units(highest, 9)}"
+            f"{path} is {shown(value)}: it must lie from {format_units(lowest, 9)} to {format_units(highest, 9)}"
         )
     return rate
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value of the file for a message, shortened."""
     text = repr(value) if not isinstance(value, (int, float)) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

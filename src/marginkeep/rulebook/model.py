@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from marginkeep.errors import InputError
-from marginkeep.units import to_units
+from marginkeep.units import RATE_ONE, to_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,9 @@ MAINTENANCE: Final = 2
 TARGET: Final = 3
 LEVELS: Final = ("initial", "call", "maintenance", "target")
 """The four margin levels, in the order in which every per-level tuple holds them."""
+
+RATE_MAX: Final = 4 * RATE_ONE
+"""Highest requirement rate (400 %): leaves room for rate products in int64."""
 
 _Named = TypeVar("_Named")
 

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from marginkeep.rulebook.model import LEVELS, Asset, LevelRates, Market, Rulebook
-from marginkeep.units import RATE_ONE
+from marginkeep.rulebook.model import LEVELS, RATE_MAX, Asset, LevelRates, Market, Rulebook
+from marginkeep.units import INT64_SAFE, RATE_ONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TierRow = tuple[int, int, int, int, int]
 """(floor, offset, rate, whole, part) of one tier at one level."""
+
+FLOOR_MAX: Final = INT64_SAFE * RATE_ONE // RATE_MAX
+"""Highest floor whose row fits int64 columns, 2^60: the requirement at it is at most `RATE_MAX` times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,14 @@ class Tables:
     market_index: dict[str, int]
 
 
-def build_tables(rulebook: Rulebook) -> Tables:
-    """Turn a rulebook into integer tables."""
+def build_tables(rulebook: Rulebook, every_tier: bool = False) -> Tables:
+    """Turn a rulebook into integer tables.
+
+    Parameters
+    ----------
+    every_tier : keep tiers that begin above `FLOOR_MAX`. No position within `marginkeep.book.limits` reaches them, so
+        tables for columns leave them out; a case, evaluated without bound, may reach them
+    """
     reporting_unit = rulebook.assets[rulebook.reporting].unit
     asset_index = {name: index for index, name in enumerate(rulebook.assets)}
     return Tables(
@@ -91,7 +100,7 @@ def build_tables(rulebook: Rulebook) -> Tables:
             _asset_table(index, asset, reporting_unit) for index, asset in enumerate(rulebook.assets.values())
         ),
         markets=tuple(
-            _market_table(index, market, rulebook.assets[market.settle], asset_index[market.settle])
+            _market_table(index, market, rulebook.assets[market.settle], asset_index[market.settle], every_tier)
             for index, market in enumerate(rulebook.markets.values())
         ),
         asset_index=asset_index,
@@ -104,11 +113,12 @@ def _asset_table(index: int, asset: Asset, reporting_unit: Fraction) -> AssetTab
     return AssetTable(index, asset.name, factor.numerator, factor.denominator, asset.weight, asset.debt_weight, asset)
 
 
-def _market_table(index: int, market: Market, settle: Asset, settle_index: int) -> MarketTable:
+def _market_table(index: int, market: Market, settle: Asset, settle_index: int, every_tier: bool) -> MarketTable:
     inverse = market.payoff == "inverse"
     quote_per_lot = market.lot * market.contract_size
     factor = (quote_per_lot / market.tick if inverse else quote_per_lot * market.tick) / settle.unit
     by_size, floor_unit = _tier_measure(market, settle)
+    levels = (_tier_rows(market, level, floor_unit) for level in range(len(LEVELS)))
     return MarketTable(
         index=index,
         name=market.name,
@@ -117,7 +127,7 @@ def _market_table(index: int, market: Market, settle: Asset, settle_index: int) 
         denominator=factor.denominator,
         settle=settle_index,
         by_size=by_size,
-        tiers=tuple(_tier_rows(market, level, floor_unit) for level in range(len(LEVELS))),
+        tiers=tuple(tuple(row for row in rows if every_tier or row[0] <= FLOOR_MAX) for rows in levels),
         profit_weight=market.profit_weight,
         market=market,
     )

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from marginkeep.errors import RulebookError
-from marginkeep.rulebook.fields import Fields, checked_rate
-from marginkeep.rulebook.model import CALL, INITIAL, LEVELS, MAINTENANCE, TARGET, LevelRates, Tier
-from marginkeep.units import RATE_ONE, ceil_div, format_exact, format_units, rate_ceil
+from marginkeep.rulebook.grid import exact_text
+from marginkeep.rulebook.levels import complete_levels
+from marginkeep.rulebook.model import CALL, INITIAL, LEVELS, MAINTENANCE, RATE_MAX, TARGET, LevelRates, Tier
+from marginkeep.units import RATE_ONE, ceil_div, format_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RATE_MAX = 4 * RATE_ONE
-"""Highest requirement rate (400 %): leaves room for rate products in int64."""
+    from marginkeep.rulebook.fields import Fields
 
-TIERS_MAX = 64
+TIERS_MAX: Final = 64
 """Most tiers of one market."""
 
 
-def read_tiers(rows: Sequence[Fields], shares: tuple[int, int], kind: str, strict: bool) -> tuple[Tier, ...]:
+_VENUE_WORDS: Final = ("max_leverage", "imr", "mmr", "maintenance_amount")
+
+
+class _Words(NamedTuple):
+    """The fields in which a tier states its rates, so that a refusal names what the file says."""
+
+    initial: str
+    maintenance: str
+
+
+def read_tiers(
+    rows: Sequence[Fields], shares: tuple[int, int], kind: str, strict: bool, path: str = "tiers"
+) -> tuple[Tier, ...]:
     """Read a tier table, lowest tier first.
 
     Parameters
@@ -30,21 +42,27 @@ def read_tiers(rows: Sequence[Fields], shares: tuple[int, int], kind: str, stric
     shares : where call and target lie between maintenance and initial when not stated (rates)
     kind : ``marginal`` or ``whole_position``
     strict : a rulebook must leave a gap between maintenance and initial; a what-if case need not
+    path : the field that holds the table
 
     Raises
     ------
     RulebookError : a hole, a falling rate, rates out of order, a bounded last tier, ...
     """
     if not rows:
-        raise RulebookError("the tier table is empty: give at least one tier with floor 0")
+        raise RulebookError(f"{path} is empty: give at least one tier with floor 0")
     if len(rows) > TIERS_MAX:
-        raise RulebookError(f"{rows[0].path} starts a table of {len(rows)} tiers, the bound is {TIERS_MAX}")
+        raise RulebookError(
+            f"{path} has {len(rows)} tiers, the bound is {TIERS_MAX}: join neighbours, at the higher tier's rates "
+            f"and the lower one's floor"
+        )
     tiers = tuple(_read_tier(row, shares) for row in rows)
     _check_floors(rows, tiers)
     _check_caps(rows, tiers)
     _check_rates(rows, tiers, strict)
     if kind == "marginal":
         _check_amounts(rows, tiers)
+    else:
+        _check_no_amounts(rows)
     for row in rows:
         row.finish()
     return tiers
@@ -52,44 +70,58 @@ def read_tiers(rows: Sequence[Fields], shares: tuple[int, int], kind: str, stric
 
 def _read_tier(row: Fields, shares: tuple[int, int]) -> Tier:
     floor = row.decimal("floor")
-    maintenance = row.rate("mmr" if row.has("mmr") else "maintenance", 0, RATE_MAX)
-    return Tier(floor, between_levels(row, _read_initial(row), maintenance, shares))
+    words = _words(row)
+    initial = _read_leverage(row) if words.initial == "max_leverage" else row.rate(words.initial, 0, RATE_MAX)
+    maintenance = row.rate(words.maintenance, 0, RATE_MAX)
+    return Tier(floor, complete_levels(row, initial, maintenance, shares, 0, RATE_MAX))
 
 
-def _read_initial(row: Fields) -> int:
-    leverage = row.take("max_leverage", None)
-    if leverage is None or row.has("initial"):
-        return row.rate("initial", 0, RATE_MAX)
-    if row.take("imr", None) is not None:
-        return row.rate("imr", 0, RATE_MAX)
-    return ceil_div(RATE_ONE * (exact := row.positive("max_leverage")).denominator, exact.numerator)
-
-
-def between_levels(fields: Fields, initial: int, maintenance: int, shares: tuple[int, int]) -> LevelRates:
-    """Return all four levels: call and target as stated, else at their share of the way from maintenance."""
-    gap = initial - maintenance
-    call = fields.take("call", None)
-    target = fields.take("target", None)
-    return (
-        initial,
-        maintenance + rate_ceil(gap, shares[0]) if call is None else _stated(fields, "call", call),
-        maintenance,
-        maintenance + rate_ceil(gap, shares[1]) if target is None else _stated(fields, "target", target),
+def _words(row: Fields) -> _Words:
+    """Return the fields that hold a tier's rates: the house's words, else a venue's; null is as good as not given."""
+    given = [name for name in (*_VENUE_WORDS, "initial", "maintenance") if row.table.get(name) is not None]
+    for house, venue in (("initial", "imr"), ("maintenance", "mmr")):
+        if house in given and venue in given:
+            raise RulebookError(f"{row.at(house)} and {row.at(venue)} state the same rate: leave one of them out")
+    by_venue = any(name in _VENUE_WORDS for name in given)
+    otherwise = ("max_leverage", "mmr") if by_venue else ("initial", "maintenance")
+    words = _Words(
+        next((name for name in ("initial", "imr", "max_leverage") if name in given), otherwise[0]),
+        next((name for name in ("maintenance", "mmr") if name in given), otherwise[1]),
     )
+    for name in (*_VENUE_WORDS, "initial", "maintenance"):
+        if row.has(name):
+            row.take(name)
+    return words
 
 
-def _stated(fields: Fields, name: str, value: object) -> int:
-    return checked_rate(value, fields.at(name), 0, RATE_MAX)
+def _read_leverage(row: Fields) -> int:
+    leverage = row.positive("max_leverage")
+    rate = ceil_div(RATE_ONE * leverage.denominator, leverage.numerator)
+    if rate > RATE_MAX:
+        raise RulebookError(
+            f"{row.at('max_leverage')} is {exact_text(leverage)}: it must be at least "
+            f"{exact_text(Fraction(RATE_ONE, RATE_MAX))}"
+        )
+    return rate
+
+
+def _stated(row: Fields, level: int, rates: LevelRates) -> str:
+    """Say what the file says of a level: the field and its rate."""
+    words, rate = _words(row), format_units(rates[level], 9)
+    if level == INITIAL and words.initial == "max_leverage":
+        return f"{row.at('max_leverage')} makes initial {rate}"
+    name = {INITIAL: words.initial, MAINTENANCE: words.maintenance}.get(level, LEVELS[level])
+    return f"{row.at(name)} is {rate}"
 
 
 def _check_floors(rows: Sequence[Fields], tiers: Sequence[Tier]) -> None:
     if tiers[0].floor != 0:
-        raise RulebookError(f"{rows[0].at('floor')} is {format_exact(tiers[0].floor)}: the first tier must start at 0")
+        raise RulebookError(f"{rows[0].at('floor')} is {exact_text(tiers[0].floor)}: the first tier must start at 0")
     for row, below, tier in zip(rows[1:], tiers, tiers[1:], strict=False):
         if tier.floor <= below.floor:
             raise RulebookError(
-                f"{row.at('floor')} is {format_exact(tier.floor)}, not above the floor before it, "
-                f"{format_exact(below.floor)}: list tiers by rising floor"
+                f"{row.at('floor')} is {exact_text(tier.floor)}, not above the floor before it, "
+                f"{exact_text(below.floor)}: list tiers by rising floor"
             )
 
 
@@ -99,7 +131,7 @@ def _check_caps(rows: Sequence[Fields], tiers: Sequence[Tier]) -> None:
             cap = row.decimal("cap")
             what = "a hole" if cap < above.floor else "an overlap"
             raise RulebookError(
-                f"{row.at('cap')} is {format_exact(cap)} but the next floor is {format_exact(above.floor)}: "
+                f"{row.at('cap')} is {exact_text(cap)} but the next floor is {exact_text(above.floor)}: "
                 f"{what} between tiers; make them equal"
             )
     if rows[-1].take("cap", None) is not None:
@@ -111,22 +143,22 @@ def _check_caps(rows: Sequence[Fields], tiers: Sequence[Tier]) -> None:
 
 def _check_rates(rows: Sequence[Fields], tiers: Sequence[Tier], strict: bool) -> None:
     for index, (row, tier) in enumerate(zip(rows, tiers, strict=True)):
-        check_level_order(row, tier.rates, strict)
-        for level, name in enumerate(LEVELS):
+        _check_level_order(row, tier.rates, strict)
+        for level in range(len(LEVELS)):
             if index and tier.rates[level] < tiers[index - 1].rates[level]:
                 raise RulebookError(
-                    f"{row.at(name)} is {format_units(tier.rates[level], 9)}, below the tier before it, "
+                    f"{_stated(row, level, tier.rates)}, below the tier before it, "
                     f"{format_units(tiers[index - 1].rates[level], 9)}: rates must not fall as positions grow"
                 )
 
 
-def check_level_order(row: Fields, rates: LevelRates, strict: bool) -> None:
+def _check_level_order(row: Fields, rates: LevelRates, strict: bool) -> None:
     """Refuse requirement rates that break initial >= call >= maintenance, target >= maintenance."""
     initial, call, maintenance, target = (format_units(rate, 9) for rate in rates)
     if rates[MAINTENANCE] > rates[INITIAL] or (strict and rates[MAINTENANCE] == rates[INITIAL]):
         bound = "below" if strict else "at most"
         raise RulebookError(
-            f"{row.at('maintenance')} is {maintenance}, initial is {initial}: maintenance must be {bound} "
+            f"{_stated(row, MAINTENANCE, rates)}, initial is {initial}: maintenance must be {bound} "
             f"initial, else a position may be liquidated the moment it is opened"
         )
     if not rates[MAINTENANCE] <= rates[CALL] <= rates[INITIAL]:
@@ -138,7 +170,7 @@ def check_level_order(row: Fields, rates: LevelRates, strict: bool) -> None:
             f"{row.at('target')} is {target}, below maintenance {maintenance}: liquidation would stop too early"
         )
     if strict and rates[MAINTENANCE] >= RATE_ONE:
-        raise RulebookError(f"{row.at('maintenance')} is {maintenance}: a maintenance rate must be below 1")
+        raise RulebookError(f"{_stated(row, MAINTENANCE, rates)}: a maintenance rate must be below 1")
 
 
 def _check_amounts(rows: Sequence[Fields], tiers: Sequence[Tier]) -> None:
@@ -150,6 +182,15 @@ def _check_amounts(rows: Sequence[Fields], tiers: Sequence[Tier]) -> None:
             amount += tier.floor * Fraction(step, RATE_ONE)
         if row.take("maintenance_amount", None) is not None and row.decimal("maintenance_amount") != amount:
             raise RulebookError(
-                f"{row.at('maintenance_amount')} is {format_exact(row.decimal('maintenance_amount'))}, but floors "
-                f"and rates make it {format_exact(amount)}: the table is not marginal, or a number is wrong"
+                f"{row.at('maintenance_amount')} is {exact_text(row.decimal('maintenance_amount'))}, but floors "
+                f"and rates make it {exact_text(amount)}: the table is not marginal, or a number is wrong"
+            )
+
+
+def _check_no_amounts(rows: Sequence[Fields]) -> None:
+    for row in rows:
+        if row.take("maintenance_amount", None) is not None and row.decimal("maintenance_amount") != 0:
+            raise RulebookError(
+                f"{row.at('maintenance_amount')} is {exact_text(row.decimal('maintenance_amount'))}, but a "
+                f'whole-position table deducts nothing: read the table as "marginal", or leave the amount out'
             )

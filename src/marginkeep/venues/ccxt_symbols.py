@@ -9,7 +9,7 @@ from typing import Literal
 
 from marginkeep.errors import RulebookError
 
-_PATTERN = re.compile(r"([^/:\s-]+)/([^/:\s-]+)(?::([^/:\s-]+)(?:-(\d{6})(-.+)?)?)?\Z")
+_PATTERN = re.compile(r"([^/:\s-]+)/([^/:\s-]+)(?::([^/:\s-]+)(?:-([0-9]{6})(-.+)?)?)?\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from marginkeep.errors import RulebookError
 from marginkeep.rulebook.fields import Fields
+from marginkeep.rulebook.grid import exact_text
+from marginkeep.rulebook.levels import DEFAULT_SHARES
 from marginkeep.rulebook.model import LEVELS, Market, Tier
-from marginkeep.rulebook.reading import DEFAULT_SHARES, parse_file, read_rulebook
+from marginkeep.rulebook.reading import parse_file, read_rulebook
 from marginkeep.rulebook.tiers import read_tiers
 from marginkeep.units import RATE_ONE, ceil_div, format_exact, format_units, parse_decimal
 from marginkeep.venues.ccxt_symbols import Contract, read_symbol
@@ -95,14 +97,11 @@ def _read_table(
     if not rows:
         raise RulebookError(f"{symbol} has no tiers: give at least one with floor 0, or leave the symbol out")
     limit = _take_limit(rows[-1])
-    if kind == "whole_position":
-        for row in rows:
-            _drop_zero_amount(row)
-    elif any(_is_too_fine(row, "mmr") for row in rows):
+    if kind == "marginal" and any(_is_too_fine(row, "mmr") for row in rows):
         _check_near_amounts(rows)
     for row in rows:
         _round_rates(row)
-    return limit, read_tiers(rows, shares, kind, strict=True)
+    return limit, read_tiers(rows, shares, kind, strict=True, path=symbol)
 
 
 def _take_limit(last: Fields) -> Fraction | None:
@@ -113,7 +112,7 @@ def _take_limit(last: Fields) -> Fraction | None:
     cap, floor = last.positive("cap"), last.decimal("floor")
     if cap <= floor:
         raise RulebookError(
-            f"{last.at('cap')} is {format_exact(cap)}, not above its floor {format_exact(floor)}: correct one of "
+            f"{last.at('cap')} is {exact_text(cap)}, not above its floor {exact_text(floor)}: correct one of "
             f"them, or give null for a last tier without limit"
         )
     del last.table["cap"]
@@ -133,15 +132,6 @@ def _round_rates(row: Fields) -> None:
             row.table[name] = format_units(ceil_div(parts.numerator, parts.denominator), 9)
 
 
-def _drop_zero_amount(row: Fields) -> None:
-    if row.take("maintenance_amount", None) is not None and row.decimal("maintenance_amount") != 0:
-        raise RulebookError(
-            f"{row.at('maintenance_amount')} is {row.table['maintenance_amount']}: a whole-position table deducts "
-            f'nothing; read it with kind="marginal", or set the amount to 0 or null'
-        )
-    row.table.pop("maintenance_amount", None)
-
-
 def _check_near_amounts(rows: Sequence[Fields]) -> None:
     """Check amounts of a table with periodic rates as nearly as these are printed; then drop them.
 
@@ -157,7 +147,7 @@ def _check_near_amounts(rows: Sequence[Fields]) -> None:
             continue
         if abs((stated := row.decimal("maintenance_amount")) - amount) > slack:
             raise RulebookError(
-                f"{row.at('maintenance_amount')} is {format_exact(stated)}, but floors and rates make it "
+                f"{row.at('maintenance_amount')} is {exact_text(stated)}, but floors and rates make it "
                 f"{format_exact(amount, 9)}: the table is not marginal, or a number is wrong"
             )
         row.table["maintenance_amount"] = None
@@ -226,7 +216,7 @@ def _position_limit(contract: Contract, tiers: VenueTiers, contract_size: str) -
     if tiers.limit is None:
         return None
     if tiers.tier_unit == "contracts":
-        return format_exact(tiers.limit)
+        return exact_text(tiers.limit)
     size = parse_decimal(contract_size, "contract_size")
     moves = (contract.payoff == "linear") == (tiers.tier_unit == "quote")
     return None if moves or size <= 0 else format_exact(tiers.limit / size)
@@ -234,7 +224,7 @@ def _position_limit(contract: Contract, tiers: VenueTiers, contract_size: str) -
 
 def _tier_row(tier: Tier) -> dict[str, str]:
     rates = {name: format_units(rate, 9) for name, rate in zip(LEVELS, tier.rates, strict=True)}
-    return {"floor": format_exact(tier.floor), **rates}
+    return {"floor": exact_text(tier.floor), **rates}
 
 
 def _expiry(contract: Contract, time: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Cases, statements and prices at which an account is lost."""
