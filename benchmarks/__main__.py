@@ -14,11 +14,17 @@ from benchmarks.machine import describe_machine
 from benchmarks.replaying import measure_replay
 from benchmarks.revaluation import measure_revaluation
 from benchmarks.single import measure_single
+from benchmarks.watching import measure_watching
 
 if TYPE_CHECKING:
     from benchmarks.figures import Figure
 
-ROOMS = {"revaluation": measure_revaluation, "single": measure_single, "replay": measure_replay}
+ROOMS = {
+    "revaluation": measure_revaluation,
+    "single": measure_single,
+    "watch": measure_watching,
+    "replay": measure_replay,
+}
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
 

@@ -255,11 +255,15 @@ def houses(draw: st.DrawFn, most: int = 1, plain: bool = False) -> tuple[Valuati
 def tier_edges(draw: st.DrawFn) -> tuple[Valuation, list[Account]]:
     """Draw a valuation and one account for each size at, just below and just above each floor of each market."""
     valuation = draw(valuations(draw(rulebooks())))
+    return valuation, accounts_on_edges(valuation)
+
+
+def accounts_on_edges(valuation: Valuation) -> list[Account]:
+    """Return an account of one position, bought at the mark, for each edge size within the limits."""
     limits = prove_limits(valuation.tables)
-    edges = []
-    for market, bounds in zip(valuation.tables.markets, limits.markets, strict=True):
-        for size in edge_sizes(market, valuation):
-            if 0 < abs(size) <= bounds.max_position:
-                cost = cost_of(market, size, valuation.marks[market.index])
-                edges.append(Account(positions={market.index: Position(size=size, cost=cost)}))
-    return valuation, edges
+    return [
+        Account(positions={market.index: Position(size, cost_of(market, size, valuation.marks[market.index]))})
+        for market, bounds in zip(valuation.tables.markets, limits.markets, strict=True)
+        for size in edge_sizes(market, valuation)
+        if 0 < abs(size) <= bounds.max_position
+    ]

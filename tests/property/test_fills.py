@@ -45,7 +45,7 @@ def settle_unit(market: MarketTable) -> Fraction:
     return (lot * rules.tick if market.sign > 0 else lot / rules.tick) * market.denominator / market.numerator
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(trades())
 def test_the_change_of_cost_is_the_cost_of_the_fill_and_what_was_realised(drawn):
     market, fills = drawn
@@ -59,7 +59,7 @@ def test_the_change_of_cost_is_the_cost_of_the_fill_and_what_was_realised(drawn)
         assert fill.realised == 0 or held * size < 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(trades())
 def test_a_cost_is_the_exact_value_rounded_up_and_two_sides_leave_at_most_one_unit(drawn):
     market, fills = drawn

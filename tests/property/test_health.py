@@ -145,7 +145,7 @@ def in_int64(account: Account) -> Account:
     return other
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(houses(most=4))
 def test_one_term_of_collateral_or_debt_within_the_limits_is_at_most_two_to_the_fifty_second(house):
     valuation, accounts = house
@@ -156,7 +156,7 @@ def test_one_term_of_collateral_or_debt_within_the_limits_is_at_most_two_to_the_
             assert abs(equity(Account(positions={market: position}), valuation)) <= 4 * TERM_MAX + 4
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(houses(most=4))
 def test_initial_needs_most_and_maintenance_least_whatever_the_account(house):
     valuation, accounts = house

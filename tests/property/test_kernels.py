@@ -16,7 +16,7 @@ from marginkeep.book.limits import TERMS_MAX, Limits, prove_limits
 from marginkeep.rulebook import MarketTable, Rulebook, build_tables, read_rulebook
 from marginkeep.rulebook.model import LEVELS
 from marginkeep.units import INT64_SAFE
-from tests.property.strategies import funding_bound, houses, rulebooks, tier_edges, valuations
+from tests.property.strategies import accounts_on_edges, funding_bound, houses, rulebooks, tier_edges, valuations
 
 ALL_LEVELS = range(len(LEVELS))
 LARGE_BOOK = 2_000
@@ -58,13 +58,15 @@ def test_kernels_equal_the_twin_in_a_large_book_up_to_its_limits(valuation, seed
     require_equal(book, valuation, [book.read(index) for index in range(book.count)])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rulebooks(plain=True), st.integers(0, 2**32))
 def test_kernels_equal_the_twin_where_markets_need_no_conversion(rulebook, seed):
     valuation = unit_free(rulebook, np.random.default_rng(seed))
     plain_below = level_columns(valuation, 0).markets[:, PLAIN_BELOW]
     assert (plain_below == [second_floor(table) for table in valuation.tables.markets]).all()
     book = random_book(valuation, np.random.default_rng(seed), reach=1.0)
+    for account in accounts_on_edges(valuation):
+        book.add(account)
     require_equal(book, valuation, [book.read(index) for index in range(book.count)])
 
 
@@ -93,7 +95,7 @@ def unit_free(rulebook: Rulebook, random: np.random.Generator) -> Valuation:
     }
     valuation = Valuation(build_tables(replace(rulebook, markets=markets)))
     for index in range(len(markets)):
-        valuation.set_mark(index, int(random.integers(1, 10**5 + 1)))
+        valuation.set_mark(index, int(random.choice([1, 2, random.integers(1, 10**5 + 1)])))
     return valuation
 
 

@@ -22,7 +22,7 @@ TIER = {"floor": "0", "initial": "0.1", "maintenance": "0.05"}
 MARKET = {"settle": "USD", "lot": "0.001", "tick": "0.1", "tiers": [TIER]}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rulebooks())
 def test_the_largest_position_and_balance_are_worth_at_most_a_term_at_the_worst_price(rulebook):
     tables = build_tables(rulebook)
@@ -40,7 +40,7 @@ def test_the_largest_position_and_balance_are_worth_at_most_a_term_at_the_worst_
         assert bound.max_position >= 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(rulebooks(markets=1), st.integers(1, 40))
 def test_a_stated_limit_that_fits_is_kept_and_one_that_cannot_fit_is_refused(rulebook, digits):
     derived = prove_limits(build_tables(rulebook)).markets[0].max_position

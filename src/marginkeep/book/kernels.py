@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from marginkeep import units
 from marginkeep.book import columns as c
 from marginkeep.book.account import SYSTEM
+from marginkeep.book.compiled import kernel
 from marginkeep.margin import tiered
 from marginkeep.rulebook.model import INITIAL
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from marginkeep.book.columns import Book, Rows
     from marginkeep.book.valuation import Valuation
 
-_compiled = njit(cache=True, error_model="numpy")
+_compiled = kernel()
 _rate_floor = _compiled(units.rate_floor)
 _convert_floor = _compiled(tiered.convert_floor)
 _signed_value = _compiled(tiered.signed_value)
@@ -102,7 +102,7 @@ def _order_loss(size: int, cost: int, number: int, markets: Rows) -> int:
     return max(0, cost - value) - _rate_floor(-abs(cost), markets[number, TAKER_FEE])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _requirement_with_orders(positions: Rows, slot: int, markets: Rows, tiers: Rows) -> int:
     number, size = positions[slot, c.MARKET], positions[slot, c.SIZE]
     bid, ask = positions[slot, c.BID_SIZE], positions[slot, c.ASK_SIZE]
@@ -119,8 +119,8 @@ def _requirement_with_orders(positions: Rows, slot: int, markets: Rows, tiers: R
 
 @_compiled
 def _profit(positions: Rows, slot: int, number: int, markets: Rows) -> int:
-    size = positions[slot, c.SIZE]
-    value = _signed_value(size, markets[number, SIGN], markets[number, X], markets[number, Y])
+    size, sign, x, y = positions[slot, c.SIZE], markets[number, SIGN], markets[number, X], markets[number, Y]
+    value = sign * size * x if y == 1 else _signed_value(size, sign, x, y)
     moved = markets[number, FUNDING_INDEX] - positions[slot, c.FUNDING]
     return value - positions[slot, c.COST] + (_rate_floor(-size, moved) if moved else 0)
 
@@ -133,7 +133,7 @@ def _first_tier_requirement(notional: int, rate: int) -> Any:
     return np.int64(high * share + ((measure - high * one) * share + (one - np.uint64(1))) // one)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _terms(positions: Rows, slot: int, markets: Rows, tiers: Rows, with_orders: bool) -> tuple[int, int]:
     number = positions[slot, c.MARKET]
     if with_orders:
@@ -142,7 +142,7 @@ def _terms(positions: Rows, slot: int, markets: Rows, tiers: Rows, with_orders: 
         x, y = markets[number, X], markets[number, Y]
         required = _size_requirement(positions[slot, c.SIZE], number, markets, tiers, x, y)
     counted = _profit(positions, slot, number, markets)
-    if counted > 0:
+    if counted > 0 and markets[number, PROFIT_WEIGHT] != units.RATE_ONE:
         counted = _rate_floor(counted, markets[number, PROFIT_WEIGHT])
     x, y = markets[number, SETTLE_X], markets[number, SETTLE_Y]
     if x == 1 and y == 1:
@@ -167,7 +167,7 @@ def _balances(balances: Rows, start: int, count: int, assets: Rows) -> tuple[int
     return held, owed
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _measure_all(
     accounts: Rows,
     positions: Rows,
@@ -206,7 +206,7 @@ def _measure_all(
         requirement[index] = owed
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def _equity_all(accounts: Rows, positions: Rows, balances: Rows, markets: Rows, assets: Rows, equity: Rows) -> None:
     for index in range(len(equity)):
         total = 0

@@ -13,28 +13,36 @@ import numpy as np
 
 from marginkeep import units
 from marginkeep.book import kernels as k
+from marginkeep.book.columns import POSITION_COUNT
 from marginkeep.book.limits import TERMS_MAX, prove_limits
 from marginkeep.book.watch_budget import BREACHED, CALLED, HEALTHY
 from marginkeep.book.watch_lists import (
     BASE_DOWN,
     BASE_UP,
+    CHANGED,
+    FREE_COUNT,
     NEAREST_DOWN,
     NEAREST_UP,
     NODE,
     NOTHING,
+    PENDING,
+    SETTLED,
     VARIABLE_WIDTH,
     buckets_for,
     collect_all,
+    reset_lists,
 )
 from marginkeep.book.watch_tick import (
     NODES_NEEDED,
-    audit,
-    collect_passed,
+    RESULT_DONE,
+    RESULT_NO_NODES,
+    RESULT_TOO_MANY,
     judge_all,
+    judge_pending,
     passes_any,
+    react,
     refresh,
-    reset_lists,
-    settle_accounts,
+    settle_pending,
 )
 from marginkeep.errors import InvariantViolation
 from marginkeep.rulebook.model import CALL, MAINTENANCE
@@ -49,20 +57,28 @@ if TYPE_CHECKING:
 AUDIT_SLICE: Final = 64
 """Accounts compared with an exact evaluation after each tick."""
 
-MASS_SHARE: Final = 64
-"""When more than one account in this many must be looked at in one tick, a full scan is cheaper than new budgets."""
+SETTLED_SHARE: Final = 256
+"""One account in this many gets new triggers in one tick when more are pending; the others are judged every tick."""
 
-REBUILD_SHARE: Final = 128
-"""After a full scan, one account in this many gets its triggers back with each tick."""
+COLLECTED_SHARE: Final = 16
+"""When the triggers of more than one account in this many are passed at once, all triggers are forgotten."""
+
+SCANNED_SHARE: Final = 4
+"""When more than one account in this many is pending, a full scan judges everybody at less cost."""
+
+ALWAYS_SETTLED: Final = 1_000
+
+SURGE: Final = 4
+"""Up to this many times the usual part is settled at once, so that a surge does not linger."""
 
 
 @dataclass(slots=True)
 class WatchCounters:
-    """What the watch has done; `useful` counts re-evaluations that changed an account's status."""
+    """What the watch has done; `useful` counts changes of status, `judged` evaluations without new triggers."""
 
     ticks: int = 0
     quiet_ticks: int = 0
-    evaluated: int = 0
+    judged: int = 0
     useful: int = 0
     full_scans: int = 0
     audited: int = 0
@@ -76,6 +92,9 @@ class Changes:
     breached: list[int]
     called: list[int]
     cured: list[int]
+
+
+_NO_CHANGES: Final = Changes([], [], [])
 
 
 class Watch:
@@ -93,7 +112,7 @@ class Watch:
         self._make_tables()
         self._make_lists()
         self._make_room(book.count)
-        self._unwatched_from = 0
+        self._unpriced = bool((self._prices == 0).any())
         self.watch_all()
 
     # Building --------------------------------------------------------------------------------------------------
@@ -115,8 +134,6 @@ class Watch:
         )
         self._terms = (payoffs, coins, tables.reporting)
         self._levels = tuple(tuple(k.level_columns(self._valuation, level)) for level in (CALL, MAINTENANCE))
-        for markets, _, _ in self._levels:
-            markets[:, k.PLAIN_BELOW] = 0
         highest = np.concatenate([payoffs[:, 3], coins[:, 3]])
         self._buckets = np.array([buckets_for(int(price)) for price in highest], np.int64)
         self._farthest = highest
@@ -131,38 +148,66 @@ class Watch:
         self._variables[:, BASE_DOWN] = starts[:-1]
         self._variables[:, BASE_UP] = starts[:-1] + self._buckets
         self._heads = np.full(int(starts[-1]), NOTHING, np.int32)
-        nodes = int(self._book.accounts[: self._book.count, 3].sum()) + NODES_NEEDED
+        nodes = int(self._book.accounts[: self._book.count, POSITION_COUNT].sum()) + 2 * NODES_NEEDED
         self._nodes = np.zeros(nodes, NODE)
-        self._counters = np.zeros(2, np.int64)
-        size = 2 * TERMS_MAX
-        self._scratch = (np.zeros(size), *(np.zeros(size, np.int64) for _ in range(4)))
+        self._counters = np.zeros(6, np.int64)
+        self._work = (np.zeros(2 * TERMS_MAX), np.zeros((4, 2 * TERMS_MAX), np.int64), np.zeros(8, np.int64))
 
     def _make_room(self, accounts: int) -> None:
-        """Make the columns that have one entry an account as long as the book, and forget every trigger."""
+        """Make the columns that have one entry an account."""
         self._first_nodes = np.full(accounts, NOTHING, np.int32)
         self.statuses = np.zeros(accounts, np.uint8)
+        self._truth = np.zeros(accounts, np.uint8)
         self._marks = np.zeros(accounts, np.uint8)
-        self._found = np.zeros(accounts, np.int32)
-        reset_lists(*self._lists(), self._farthest)
+        self._pending = np.zeros(accounts, np.int32)
+        self._changed = np.zeros(accounts, np.int32)
 
     def _lists(self) -> tuple[Any, ...]:
         return self._nodes, self._heads, self._variables, self._first_nodes, self._counters
 
+    def _owned(self) -> tuple[Any, ...]:
+        return self.statuses, self._marks, self._pending, self._changed
+
     def _rows(self) -> tuple[Rows, Rows, Rows]:
         return self._book.accounts, self._book.positions.rows, self._book.balances.rows
+
+    def _everything(self) -> tuple[Any, ...]:
+        return (
+            *(self._rows(), self._levels, self._terms, self._prices, self._volatility),
+            *(self._lists(), self._work, self._owned()),
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes held on top of the book."""
-        arrays = (*self._lists(), self.statuses, self._marks, self._found, self._prices, self._volatility)
+        arrays = (*self._lists(), *self._owned(), self._truth, self._prices, self._volatility)
         return sum(array.nbytes for array in arrays)
 
-    def watch_all(self) -> None:
+    @property
+    def evaluated(self) -> int:
+        """How often an account's exact health has been computed so far."""
+        return int(self._counters[SETTLED]) + self.counters.judged
+
+    @property
+    def pending(self) -> int:
+        """How many accounts are judged every tick because they have no valid triggers now."""
+        return int(self._counters[PENDING])
+
+    def watch_all(self) -> Changes:
         """Judge every account and give each its triggers."""
+        self._refresh()
+        self._forget_triggers()
+        self._counters[CHANGED] = 0
+        self._settle(0)
+        return self._changes()
+
+    def _forget_triggers(self) -> None:
+        """Let every account be pending."""
         reset_lists(*self._lists(), self._farthest)
-        self._found[:] = np.arange(len(self._found))
-        self._settle(len(self._found))
-        self._unwatched_from = len(self._found)
+        count = self._book.count
+        self._marks[:count] = 1
+        self._pending[:count] = np.arange(count)
+        self._counters[PENDING] = count
 
     # Ticks -----------------------------------------------------------------------------------------------------
 
@@ -173,8 +218,6 @@ class Watch:
         self._refresh()
 
     def _refresh(self) -> None:
-        for markets, _, _ in self._levels:
-            markets[:, k.FUNDING_INDEX] = self._valuation.funding
         refresh(self._levels, self._terms, self._prices)
 
     def move(self, variable: int, price: int) -> bool:
@@ -190,128 +233,118 @@ class Watch:
     def tick(self, prices: Rows) -> Changes:
         """Take new prices of all variables in and return whose status changed."""
         self.counters.ticks += 1
-        if not self.move_all(prices) and self._unwatched_from == len(self._found):
+        if self._unpriced and bool(((self._prices == 0) & (prices > 0)).any()):
+            self.move_all(prices)
+            return self._first_prices()
+        if not self.move_all(prices) and not self._counters[PENDING]:
             self.counters.quiet_ticks += 1
             return _NO_CHANGES
         return self.look()
 
     def look(self) -> Changes:
         """Evaluate the accounts whose triggers have been passed, exactly, and give them new ones."""
-        self._refresh()
-        if self._unwatched_from < len(self._found):
-            return self._scan_and_rebuild()
-        count = collect_passed(self._lists(), self._prices, self._marks, self._found)
-        if count > max(MASS_SHARE, len(self._found) // MASS_SHARE):
-            self._marks[:] = 0
+        count = self._book.count
+        settled = max(ALWAYS_SETTLED, count // SETTLED_SHARE)
+        result = react(*self._everything(), max(ALWAYS_SETTLED, count // COLLECTED_SHARE), settled * SURGE)
+        if result == RESULT_NO_NODES:
+            self._grow_nodes()
+            self._settle(0)
+        elif result != RESULT_DONE:
+            self._judge_many(forget=result == RESULT_TOO_MANY)
+            self._settle(max(0, int(self._counters[PENDING]) - (0 if result == RESULT_TOO_MANY else settled)))
+        return self._changes()
+
+    def _judge_many(self, forget: bool) -> None:
+        """Judge all pending accounts, by a full scan when they are a large part of the book."""
+        if forget:
             self._forget_triggers()
-            return self._scan_and_rebuild()
-        return self._settle_found(count)
+        if self.pending > self._book.count // SCANNED_SHARE:
+            self._scan()
+            self.counters.full_scans += 1
+            self.counters.judged += self._book.count
+        else:
+            judge_pending(self._rows(), self._levels, self._lists(), self._owned())
+            self.counters.judged += self.pending
 
-    def _settle_found(self, count: int) -> Changes:
-        accounts = self._found[:count].astype(np.int64)
-        accounts.sort()
-        self._found[:count] = accounts
-        self._marks[accounts] = 0
-        before = self.statuses[accounts]
-        self._settle(count)
-        self.counters.evaluated += count
-        return self._changes(accounts, before)
-
-    def _settle(self, count: int) -> None:
-        """Judge `found[:count]` and budget them, growing the store of nodes whenever it runs out."""
-        done = 0
-        while done < count:
-            done = settle_accounts(
-                self._rows(),
-                *(self._found, done, count, self._levels, self._terms, self._prices, self._volatility),
-                *(self._lists(), self._scratch, self.statuses),
-            )
-            if done < count:
-                self._grow_nodes()
-
-    def _changes(self, accounts: Rows, before: Any) -> Changes:
-        after = self.statuses[accounts]
-        changed = after != before
-        self.counters.useful += int(changed.sum())
-        return Changes(
-            breached=accounts[after == BREACHED].tolist(),
-            called=accounts[changed & (after == CALLED)].tolist(),
-            cured=accounts[changed & (after == HEALTHY)].tolist(),
-        )
-
-    # Mass moves ------------------------------------------------------------------------------------------------
-
-    def _forget_triggers(self) -> None:
-        reset_lists(*self._lists(), self._farthest)
-        self._unwatched_from = 0
-
-    def _scan_and_rebuild(self) -> Changes:
-        """Judge everybody by a full scan, and give the next part of the accounts its triggers back."""
-        self.counters.full_scans += 1
-        self.counters.evaluated += len(self.statuses)
-        before = self.statuses.copy()
-        collateral, requirement = self._scan(CALL)
+    def _scan(self) -> None:
+        """Judge everybody by the scan that is the watch's reference."""
+        count = self._book.count
+        collateral, requirement = k.measure_all(self._book, self._valuation, CALL)
         called = collateral < requirement
-        collateral, requirement = self._scan(MAINTENANCE)
-        self.statuses[:] = np.where(collateral < requirement, BREACHED, np.where(called, CALLED, HEALTHY))
-        begin = self._unwatched_from
-        end = min(len(self._found), begin + max(1_000, len(self._found) // REBUILD_SHARE))
-        self._marks[:] = 0
-        touched = collect_passed(self._lists(), self._prices, self._marks, self._found)
-        self._marks[:] = 0
-        again = self._found[:touched]
-        chosen = np.concatenate([again, np.arange(begin, end, dtype=np.int32)])
-        self._found[: len(chosen)] = chosen
-        self._settle(len(chosen))
-        self._unwatched_from = end
-        return self._changes(np.arange(len(self.statuses)), before)
+        collateral, requirement = k.measure_all(self._book, self._valuation, MAINTENANCE)
+        truth = np.where(collateral < requirement, BREACHED, np.where(called, CALLED, HEALTHY))
+        found = np.nonzero((truth != self.statuses[:count]) | (truth == BREACHED))[0]
+        self._changed[: len(found)] = found
+        self._counters[CHANGED] = len(found)
+        self.statuses[:count] = truth
 
-    def _scan(self, level: int) -> tuple[Rows, Rows]:
-        return k.measure_all(self._book, self._valuation, level)
+    def _settle(self, keep: int) -> None:
+        """Give pending accounts new triggers until `keep` are left, growing the store of nodes whenever it runs out."""
+        while not settle_pending(*self._everything(), keep):
+            self._grow_nodes()
+
+    def _changes(self) -> Changes:
+        """Return whose status changed since the last call, each account once, in order."""
+        count = int(self._counters[CHANGED])
+        if count == 0:
+            return _NO_CHANGES
+        accounts = np.unique(self._changed[:count])
+        self._counters[CHANGED] = 0
+        self.counters.useful += len(accounts)
+        statuses = self.statuses[accounts]
+        return Changes(*(accounts[statuses == status].tolist() for status in (BREACHED, CALLED, HEALTHY)))
+
+    def _first_prices(self) -> Changes:
+        """Begin anew: accounts had no triggers on variables that had no price."""
+        self._unpriced = bool((self._prices == 0).any())
+        return self.watch_all()
 
     # Changes to accounts, rules, funding -----------------------------------------------------------------------
 
-    def update(self, accounts: Iterable[int]) -> None:
+    def update(self, accounts: Iterable[int]) -> Changes:
         """Judge accounts that a command has changed and give them new triggers; new accounts are taken in."""
         if self._book.count > len(self._first_nodes):
             self._take_in_new_accounts()
         self._refresh()
+        keep = int(self._counters[PENDING])
         for account in accounts:
-            self._found[0] = account
-            self._settle(1)
+            if not self._marks[account]:
+                self._marks[account] = 1
+                self._pending[self._counters[PENDING]] = account
+                self._counters[PENDING] += 1
+        self._settle(keep)
+        return self._changes()
 
     def _take_in_new_accounts(self) -> None:
         old, new = len(self._first_nodes), self._book.count
         room = max(new, old + old // 4 + 16)
-        for name, fill in (("_first_nodes", NOTHING), ("_marks", 0), ("_found", 0), ("statuses", HEALTHY)):
+        for name in ("_first_nodes", "statuses", "_truth", "_marks", "_pending", "_changed"):
             array = getattr(self, name)
-            grown = np.full(room, fill, array.dtype)
+            grown = np.full(room, NOTHING if name == "_first_nodes" else 0, array.dtype)
             grown[:old] = array
             setattr(self, name, grown)
 
     def funding_moved(self, market: int) -> Changes:
         """Judge everybody who holds a market anew after its funding index has moved."""
+        for markets, _, _ in self._levels:
+            markets[market, k.FUNDING_INDEX] = self._valuation.funding[market]
         return self.reexamine([market])
 
     def reexamine(self, variables: Iterable[int]) -> Changes:
         """Judge every account that has a trigger on one of these variables anew."""
         self._refresh()
-        count = 0
+        nodes, heads, table, _, counters = self._lists()
         for variable in variables:
-            nodes, heads, table, _, _ = self._lists()
-            count = collect_all(
-                nodes, heads, table, variable, int(self._buckets[variable]), self._marks, self._found, count
-            )
-        return self._settle_found(count)
+            buckets = int(self._buckets[variable])
+            collect_all(nodes, heads, table, variable, buckets, self._marks, self._pending, counters)
+        self._settle(0)
+        return self._changes()
 
     def _grow_nodes(self) -> None:
         old = len(self._nodes)
         nodes = np.zeros(old + max(4 * NODES_NEEDED, old // 16), NODE)
         nodes[:old] = self._nodes
-        nodes["next"][old:] = np.arange(old + 1, len(nodes) + 1)
-        nodes["next"][-1] = self._counters[0]
-        self._counters[0] = old
-        self._counters[1] += len(nodes) - old
+        self._counters[FREE_COUNT] += len(nodes) - old
         self._nodes = nodes
 
     # Self-check ------------------------------------------------------------------------------------------------
@@ -327,9 +360,10 @@ class Watch:
         begin = self.counters.audit_position if self.counters.audit_position < count else 0
         end = min(count, begin + accounts)
         self._refresh()
-        wrong = audit(self._rows(), begin, end, self._levels, self.statuses)
-        if wrong != NOTHING:
-            raise InvariantViolation(self._describe(wrong))
+        judge_all(self._rows(), begin, end, self._levels, self._truth)
+        wrong = np.nonzero(self._truth[begin:end] != self.statuses[begin:end])[0]
+        if len(wrong):
+            raise InvariantViolation(self._describe(begin + int(wrong[0])))
         self.counters.audited += end - begin
         self.counters.audit_position = end
 
@@ -345,13 +379,9 @@ class Watch:
 
     def true_statuses(self) -> Any:
         """Return what a full exact scan says, uint8[accounts]: the reference for tests."""
-        statuses = np.zeros(len(self.statuses), np.uint8)
         self._refresh()
-        judge_all(self._rows(), self._book.count, self._levels, statuses)
-        return statuses
-
-
-_NO_CHANGES: Final = Changes([], [], [])
+        judge_all(self._rows(), 0, self._book.count, self._levels, self._truth)
+        return self._truth
 
 
 def _jumps(market: MarketTable) -> bool:

@@ -13,7 +13,8 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numba import njit
+
+from marginkeep.book.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,11 +43,12 @@ VARIABLE_WIDTH: Final = 6
 """Columns of `variables`: nearest trigger, its bucket and the first bucket of the array, by side."""
 
 BUCKET_BITS: Final = 8
-FREE, FREE_COUNT = 0, 1
-"""Slots of `counters` that the lists use: first free node, number of free nodes."""
+FREE, FREE_COUNT, FRESH, PENDING, CHANGED, SETTLED = range(6)
+"""Slots of `counters`: first freed node, number of free nodes, first node never used; accounts whose triggers have
+been passed and are not set anew, accounts whose status changed, accounts given new triggers since the beginning."""
 
 
-@njit(cache=True)
+@kernel()
 def bucket_of(price: int) -> Any:
     """Return the bucket of a price in ticks: rising with the price, 2^8 buckets for each doubling.
 
@@ -61,7 +63,7 @@ def buckets_for(highest: int) -> int:
     return (math.frexp(float(highest))[1] + 1) << BUCKET_BITS
 
 
-@njit(cache=True)
+@kernel()
 def lower_edge(bucket: int) -> int:
     """Return a price no higher than any price of the bucket and above every price of the bucket below."""
     exponent = bucket >> BUCKET_BITS
@@ -72,7 +74,7 @@ def lower_edge(bucket: int) -> int:
     return edge
 
 
-@njit(cache=True)
+@kernel()
 def insert(nodes: Any, heads: Any, variables: Rows, node: int) -> None:
     """File a node under its trigger, and move the nearest trigger if this one is nearer."""
     variable, side, trigger = nodes[node].variable, nodes[node].side, nodes[node].trigger
@@ -93,7 +95,7 @@ def insert(nodes: Any, heads: Any, variables: Rows, node: int) -> None:
         variables[variable, CURSOR_UP] = min(bucket, variables[variable, CURSOR_UP])
 
 
-@njit(cache=True)
+@kernel()
 def unlink(nodes: Any, heads: Any, variables: Rows, node: int) -> None:
     """Take a node out of its bucket; a nearest trigger left behind only makes one look in vain."""
     following, previous = nodes[node].next, nodes[node].previous
@@ -107,7 +109,7 @@ def unlink(nodes: Any, heads: Any, variables: Rows, node: int) -> None:
         )
 
 
-@njit(cache=True)
+@kernel()
 def drop_nodes(nodes: Any, heads: Any, variables: Rows, first_nodes: Any, counters: Rows, account: int) -> None:
     """Take all of an account's nodes out and put them on the free list."""
     node = first_nodes[account]
@@ -121,7 +123,7 @@ def drop_nodes(nodes: Any, heads: Any, variables: Rows, first_nodes: Any, counte
     first_nodes[account] = NOTHING
 
 
-@njit(cache=True)
+@kernel()
 def add_node(
     nodes: Any,
     heads: Any,
@@ -135,7 +137,11 @@ def add_node(
 ) -> None:
     """Give an account a trigger; the caller has made sure that a node is free."""
     node = counters[FREE]
-    counters[FREE] = nodes[node].next
+    if node == NOTHING:
+        node = counters[FRESH]
+        counters[FRESH] += 1
+    else:
+        counters[FREE] = nodes[node].next
     counters[FREE_COUNT] -= 1
     nodes[node].trigger = trigger
     nodes[node].account = account
@@ -146,22 +152,33 @@ def add_node(
     insert(nodes, heads, variables, node)
 
 
-@njit(cache=True)
+@kernel()
 def collect(
-    nodes: Any, heads: Any, variables: Rows, variable: int, side: int, price: int, marks: Any, found: Any, count: int
-) -> int:
-    """Note the accounts of all triggers of one side that a price is beyond, and find the next nearest trigger.
+    nodes: Any,
+    heads: Any,
+    variables: Rows,
+    variable: int,
+    side: int,
+    price: int,
+    marks: Any,
+    pending: Any,
+    counters: Rows,
+    most: int,
+) -> Any:
+    """Add the accounts of all triggers of one side that a price is beyond, and find the next nearest trigger.
 
     Parameters
     ----------
-    marks : uint8[accounts], 1 for accounts already in `found`
-    found, count : int32[accounts] and how many entries are in use; the new count is returned
+    marks : uint8[accounts], 1 for accounts already in `pending`
+    pending : int32[accounts]; `counters[PENDING]` of its entries are in use
+    most : give up when there are more; then False is returned, and all triggers must be forgotten
     """
     step = 1 if side == UP else -1
     bucket = variables[variable, CURSOR_DOWN + side]
     last = bucket_of(price)
     best = lower_edge(last) if side == DOWN else lower_edge(last + 1) - 1
-    while (last - bucket) * step >= 0:
+    count = counters[PENDING]
+    while (last - bucket) * step >= 0 and count <= most:
         node = heads[variables[variable, BASE_DOWN + side] + bucket]
         while node != NOTHING:
             trigger = nodes[node].trigger
@@ -169,22 +186,23 @@ def collect(
                 account = nodes[node].account
                 if not marks[account]:
                     marks[account] = 1
-                    found[count] = account
+                    pending[count] = account
                     count += 1
             elif (best - trigger) * step > 0:
                 best = trigger
             node = nodes[node].next
         bucket += step
+    counters[PENDING] = count
     variables[variable, NEAREST_DOWN + side] = best
     variables[variable, CURSOR_DOWN + side] = last
-    return count
+    return count <= most
 
 
-@njit(cache=True)
+@kernel()
 def collect_all(
-    nodes: Any, heads: Any, variables: Rows, variable: int, buckets: int, marks: Any, found: Any, count: int
-) -> int:
-    """Note every account that has a trigger on a variable, on either side; return the new count."""
+    nodes: Any, heads: Any, variables: Rows, variable: int, buckets: int, marks: Any, pending: Any, counters: Rows
+) -> None:
+    """Add every account that has a trigger on a variable, on either side."""
     for side in range(2):
         base = variables[variable, BASE_DOWN + side]
         for slot in range(base, base + buckets):
@@ -193,7 +211,20 @@ def collect_all(
                 account = nodes[node].account
                 if not marks[account]:
                     marks[account] = 1
-                    found[count] = account
-                    count += 1
+                    pending[counters[PENDING]] = account
+                    counters[PENDING] += 1
                 node = nodes[node].next
-    return count
+
+
+@kernel()
+def reset_lists(nodes: Any, heads: Any, variables: Rows, first_nodes: Any, counters: Rows, farthest: Rows) -> None:
+    """Forget every trigger: no node in use, all buckets empty."""
+    heads[:] = NOTHING
+    first_nodes[:] = NOTHING
+    counters[FREE] = NOTHING
+    counters[FRESH] = 0
+    counters[FREE_COUNT] = len(nodes)
+    variables[:, NEAREST_DOWN] = 0
+    variables[:, NEAREST_UP] = farthest
+    variables[:, CURSOR_DOWN] = 0
+    variables[:, CURSOR_UP] = 1 << 30

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from numba import njit
-
 from marginkeep.book import columns as c
 from marginkeep.book import kernels as k
 from marginkeep.book.account import SYSTEM
+from marginkeep.book.compiled import kernel
 from marginkeep.book.watch_budget import (
     BREACHED,
-    CALL_LEVEL,
     CALLED,
+    DEFICIT,
     DENOMINATOR,
     HEALTHY,
-    MAINTENANCE_LEVEL,
     NUMERATOR,
+    SLACK,
     measure_account,
     set_triggers,
 )
 from marginkeep.book.watch_lists import (
+    CHANGED,
     DOWN,
     FREE_COUNT,
     NEAREST_DOWN,
     NEAREST_UP,
-    NOTHING,
+    PENDING,
+    SETTLED,
     UP,
     collect,
     drop_nodes,
@@ -34,11 +35,13 @@ from marginkeep.book.watch_lists import (
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows
 
+RESULT_DONE, RESULT_NO_NODES, RESULT_MANY, RESULT_TOO_MANY = range(4)
+
 NODES_NEEDED: Final = 4 * 256
 """Free nodes that must be at hand before an account is budgeted: two ends for each of its terms, twice over."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def passes_any(variables: Rows, prices: Rows, incoming: Rows) -> bool:
     """Take new prices in; tell whether any of them is beyond the nearest trigger of its variable.
 
@@ -54,7 +57,7 @@ def passes_any(variables: Rows, prices: Rows, incoming: Rows) -> bool:
     return passed
 
 
-@njit(cache=True, error_model="numpy")
+@kernel()
 def refresh(levels: Any, terms: Any, prices: Rows) -> None:
     """Bring the columns that depend on prices up to date, at both levels."""
     payoffs, coins, _ = terms
@@ -71,92 +74,161 @@ def refresh(levels: Any, terms: Any, prices: Rows) -> None:
             markets[number, k.SETTLE_X] = assets[markets[number, k.SETTLE_ASSET], 0]
 
 
-@njit(cache=True, error_model="numpy")
-def collect_passed(lists: Any, prices: Rows, marks: Any, found: Any) -> int:
-    """Note the accounts of all triggers that current prices are beyond; return how many."""
-    nodes, heads, variables, _, _ = lists
-    count = 0
+@kernel()
+def collect_passed(
+    nodes: Any, heads: Any, variables: Rows, prices: Rows, marks: Any, pending: Any, counters: Rows, most: int
+) -> bool:
+    """Add the accounts of all triggers that current prices are beyond; False when there are too many to go on."""
     for variable in range(len(prices)):
         price = prices[variable]
-        if price < variables[variable, NEAREST_DOWN]:
-            count = collect(nodes, heads, variables, variable, DOWN, price, marks, found, count)
-        if price > variables[variable, NEAREST_UP]:
-            count = collect(nodes, heads, variables, variable, UP, price, marks, found, count)
-    return count
+        if price < variables[variable, NEAREST_DOWN] and not collect(
+            nodes, heads, variables, variable, DOWN, price, marks, pending, counters, most
+        ):
+            return False
+        if price > variables[variable, NEAREST_UP] and not collect(
+            nodes, heads, variables, variable, UP, price, marks, pending, counters, most
+        ):
+            return False
+    return True
 
 
-@njit(cache=True, error_model="numpy")
-def judge(book: Any, account: int, levels: Any) -> tuple[int, int, int]:
+@kernel()
+def judge(
+    accounts: Rows,
+    positions: Rows,
+    balances: Rows,
+    account: int,
+    call_markets: Rows,
+    call_tiers: Rows,
+    call_assets: Rows,
+    markets: Rows,
+    tiers: Rows,
+    assets: Rows,
+) -> tuple[int, int, int]:
     """Return (status, slack, deficit): health at call if healthy, at maintenance else; what is lacking at call."""
-    if book[0][account, c.MODE] == SYSTEM:
+    if accounts[account, c.MODE] == SYSTEM:
         return HEALTHY, 0, 0
-    held, owed = measure_account(book, account, levels[CALL_LEVEL])
+    held, owed = measure_account(accounts, positions, balances, account, call_markets, call_tiers, call_assets)
     if held >= owed:
         return HEALTHY, held - owed, 0
     deficit = owed - held
-    held, owed = measure_account(book, account, levels[MAINTENANCE_LEVEL])
+    held, owed = measure_account(accounts, positions, balances, account, markets, tiers, assets)
     return (CALLED if held >= owed else BREACHED), held - owed, deficit
 
 
-@njit(cache=True, error_model="numpy")
-def settle_accounts(
+@kernel()
+def settle_pending(
     book: Any,
-    found: Any,
-    begin: int,
-    end: int,
     levels: Any,
     terms: Any,
     prices: Rows,
     volatility: Any,
     lists: Any,
-    scratch: Any,
-    statuses: Any,
-) -> int:
-    """Judge accounts `found[begin:end]` exactly and give them new triggers.
+    work: Any,
+    owned: Any,
+    keep: int,
+) -> bool:
+    """Judge pending accounts exactly and give them new triggers, the newest first, until `keep` are left.
 
-    A breached account has no slack, so any move of its prices brings it back here until it is healed. Returns the
-    place at which it stopped for want of free nodes, or `end`.
+    A breached account has no slack, so any move of its prices brings it back here until it is healed.
+
+    Parameters
+    ----------
+    owned : (statuses, marks, pending, changed), one entry an account; `changed` gains those whose status is another
+        one now, and those found breached
+
+    Returns
+    -------
+    False if nodes ran out: give more and call again
     """
+    accounts, positions, balances = book
+    (call_markets, call_tiers, call_assets), (markets, tiers, assets) = levels
+    payoffs, coins, reporting = terms
     nodes, heads, variables, first_nodes, counters = lists
-    for place in range(begin, end):
+    weights, room, shares = work
+    statuses, marks, pending, changed = owned
+    while counters[PENDING] > keep:
         if counters[FREE_COUNT] < NODES_NEEDED:
-            return place
-        account = found[place]
+            return False
+        counters[PENDING] -= 1
+        counters[SETTLED] += 1
+        account = pending[counters[PENDING]]
+        marks[account] = 0
         drop_nodes(nodes, heads, variables, first_nodes, counters, account)
-        status, slack, deficit = judge(book, account, levels)
-        statuses[account] = status
-        if book[0][account, c.MODE] != SYSTEM:
-            set_triggers(book, account, status, slack, deficit, levels, terms, prices, volatility, lists, scratch)
-    return end
+        if accounts[account, c.MODE] == SYSTEM:
+            continue
+        status, shares[SLACK], shares[DEFICIT] = judge(
+            accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
+        )
+        if status != statuses[account] or status == BREACHED:
+            changed[counters[CHANGED]] = account
+            counters[CHANGED] += 1
+            statuses[account] = status
+        if status == HEALTHY:
+            set_triggers(
+                accounts, positions, balances, account, status, call_markets, call_tiers, call_assets,
+                call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
+                nodes, heads, variables, first_nodes, counters, weights, room, shares,
+            )  # fmt: skip
+        else:
+            set_triggers(
+                accounts, positions, balances, account, status, markets, tiers, assets,
+                call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
+                nodes, heads, variables, first_nodes, counters, weights, room, shares,
+            )  # fmt: skip
+    return True
 
 
-@njit(cache=True, error_model="numpy")
-def audit(book: Any, begin: int, end: int, levels: Any, statuses: Any) -> int:
-    """Compare accounts [begin, end) with an exact evaluation; return the first that differs, or -1."""
+@kernel()
+def judge_pending(book: Any, levels: Any, lists: Any, owned: Any) -> None:
+    """Judge pending accounts exactly and leave them pending: much cheaper than new triggers for each."""
+    accounts, positions, balances = book
+    (call_markets, call_tiers, call_assets), (markets, tiers, assets) = levels
+    counters = lists[4]
+    statuses, _, pending, changed = owned
+    for place in range(counters[PENDING]):
+        account = pending[place]
+        status, _, _ = judge(
+            accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
+        )
+        if status != statuses[account] or status == BREACHED:
+            changed[counters[CHANGED]] = account
+            counters[CHANGED] += 1
+            statuses[account] = status
+
+
+@kernel()
+def react(
+    book: Any,
+    levels: Any,
+    terms: Any,
+    prices: Rows,
+    volatility: Any,
+    lists: Any,
+    work: Any,
+    owned: Any,
+    most_collected: int,
+    most_settled: int,
+) -> int:
+    """Do a whole tick in one call: refresh, collect, and, if they are few, settle; return a `RESULT_...`."""
+    nodes, heads, variables, _, counters = lists
+    _, marks, pending, _ = owned
+    counters[CHANGED] = 0
+    refresh(levels, terms, prices)
+    if not collect_passed(nodes, heads, variables, prices, marks, pending, counters, most_collected):
+        return RESULT_TOO_MANY
+    if counters[PENDING] > most_settled:
+        return RESULT_MANY
+    done = settle_pending(book, levels, terms, prices, volatility, lists, work, owned, 0)
+    return RESULT_DONE if done else RESULT_NO_NODES
+
+
+@kernel()
+def judge_all(book: Any, begin: int, end: int, levels: Any, statuses: Any) -> None:
+    """Judge accounts [begin, end) exactly into `statuses[begin:end]`; triggers are not touched."""
+    accounts, positions, balances = book
+    (call_markets, call_tiers, call_assets), (markets, tiers, assets) = levels
     for account in range(begin, end):
-        status, _, _ = judge(book, account, levels)
-        if status != statuses[account]:
-            return account
-    return NOTHING
-
-
-@njit(cache=True, error_model="numpy")
-def judge_all(book: Any, count: int, levels: Any, statuses: Any) -> None:
-    """Judge every account by a full exact scan; triggers are not touched."""
-    for account in range(count):
-        statuses[account] = judge(book, account, levels)[0]
-
-
-@njit(cache=True)
-def reset_lists(nodes: Any, heads: Any, variables: Rows, first_nodes: Any, counters: Rows, farthest: Rows) -> None:
-    """Forget every trigger: all nodes free, all buckets empty."""
-    heads[:] = NOTHING
-    first_nodes[:] = NOTHING
-    for node in range(len(nodes)):
-        nodes[node].next = node + 1 if node + 1 < len(nodes) else NOTHING
-    counters[0] = 0
-    counters[FREE_COUNT] = len(nodes)
-    variables[:, NEAREST_DOWN] = 0
-    variables[:, NEAREST_UP] = farthest
-    variables[:, 2] = 0
-    variables[:, 3] = 1 << 30
+        statuses[account] = judge(
+            accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
+        )[0]

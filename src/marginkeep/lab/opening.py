@@ -204,7 +204,7 @@ def _require_same_terms(old: Market, new: Market) -> None:
     for name in ("settle", "payoff", "contract_size"):
         if getattr(old, name) != getattr(new, name):
             raise InputError(
-                f"market {old.name} has {name} {getattr(old, name)} in the book and {getattr(new, name)} in the rulebook: "
+                f"market {old.name} has {name} {getattr(old, name)} in the book, {getattr(new, name)} in the rulebook: "
                 f"its positions cannot be carried over; use the book's own rules"
             )
 
