@@ -22,6 +22,10 @@ KERNEL_FROM: Final = 1_000
 """Accounts from which the kernel is used: below, plain Python is done before Numba is imported."""
 
 
+WATCH_FROM: Final = 2_000
+"""Accounts from which a clearinghouse keeps a watch instead of scanning; its kernels take seconds to compile once."""
+
+
 def below(book: Book, valuation: Valuation, level: int) -> list[int]:
     """Return the indices of accounts whose health at a level is negative, in account order."""
     if book.count < KERNEL_FROM:

@@ -44,7 +44,6 @@ from marginkeep.book.watch_tick import (
     refresh,
     settle_pending,
 )
-from marginkeep.errors import InvariantViolation
 from marginkeep.rulebook.model import CALL, MAINTENANCE
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ COLLECTED_SHARE: Final = 16
 SCANNED_SHARE: Final = 4
 """When more than one account in this many is pending, a full scan judges everybody at less cost."""
 
-ALWAYS_SETTLED: Final = 1_000
+ALWAYS_SETTLED: Final = 5_000
 
 SURGE: Final = 4
 """Up to this many times the usual part is settled at once, so that a surge does not linger."""
@@ -113,6 +112,7 @@ class Watch:
         self._make_lists()
         self._make_room(book.count)
         self._unpriced = bool((self._prices == 0).any())
+        self._unhealed: list[int] = []
         self.watch_all()
 
     # Building --------------------------------------------------------------------------------------------------
@@ -241,6 +241,20 @@ class Watch:
             return _NO_CHANGES
         return self.look()
 
+    def tick_valuation(self) -> Changes:
+        """Take the valuation's prices in and return whose status changed."""
+        return self.tick(np.array([*self._valuation.marks, *self._valuation.prices], np.int64))
+
+    def breached(self) -> list[int]:
+        """Return every account below maintenance, rising."""
+        found: list[int] = np.nonzero(self.statuses[: self._book.count] == BREACHED)[0].tolist()
+        return found
+
+    def take_unhealed(self) -> list[int]:
+        """Return accounts that a command, or a liquidation that could sell nothing, has left below maintenance."""
+        unhealed, self._unhealed = self._unhealed, []
+        return unhealed
+
     def look(self) -> Changes:
         """Evaluate the accounts whose triggers have been passed, exactly, and give them new ones."""
         count = self._book.count
@@ -313,7 +327,9 @@ class Watch:
                 self._pending[self._counters[PENDING]] = account
                 self._counters[PENDING] += 1
         self._settle(keep)
-        return self._changes()
+        changes = self._changes()
+        self._unhealed += changes.breached
+        return changes
 
     def _take_in_new_accounts(self) -> None:
         old, new = len(self._first_nodes), self._book.count
@@ -349,23 +365,17 @@ class Watch:
 
     # Self-check ------------------------------------------------------------------------------------------------
 
-    def audit_slice(self, accounts: int = AUDIT_SLICE) -> None:
-        """Compare the next few accounts with an exact evaluation.
-
-        Raises
-        ------
-        InvariantViolation : naming the account, what the watch believed and what is true
-        """
+    def audit_slice(self, accounts: int = AUDIT_SLICE) -> str:
+        """Compare the next few accounts with an exact evaluation; return what is wrong, or nothing."""
         count = self._book.count
         begin = self.counters.audit_position if self.counters.audit_position < count else 0
         end = min(count, begin + accounts)
         self._refresh()
         judge_all(self._rows(), begin, end, self._levels, self._truth)
         wrong = np.nonzero(self._truth[begin:end] != self.statuses[begin:end])[0]
-        if len(wrong):
-            raise InvariantViolation(self._describe(begin + int(wrong[0])))
         self.counters.audited += end - begin
         self.counters.audit_position = end
+        return self._describe(begin + int(wrong[0])) if len(wrong) else ""
 
     def _describe(self, account: int) -> str:
         from marginkeep.book.health import measure

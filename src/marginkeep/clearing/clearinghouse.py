@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from marginkeep.clearing import cash, commands, pricing, trading
-from marginkeep.clearing.enforcement import liquidate_breached
+from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import State
 from marginkeep.clearing.transaction import Refusal, Transaction
@@ -93,7 +93,9 @@ class Clearinghouse:
             return (_rejected(command, refusal),)
         events = transaction.commit()
         if isinstance(command, _MOVES_THE_BOOK):
-            events += liquidate_breached(self.state)
+            return events + enforce(self.state, command)
+        if self.state.watch is not None and (touched := transaction.touched()):
+            self.state.watch.update(touched)
         return events
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.health import measure
 from marginkeep.book.scan import below
-from marginkeep.clearing.events import Event, Liquidated, LiquidationStep, OrderReleased
+from marginkeep.clearing.commands import PayFunding, SetPrices
+from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
 from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.clearing.transaction import Transaction
 from marginkeep.errors import InvariantViolation
@@ -17,15 +18,53 @@ from marginkeep.units import rate_floor
 
 if TYPE_CHECKING:
     from marginkeep.book.account import Account
+    from marginkeep.book.watch import Watch
     from marginkeep.margin.solvency import Measure
 
 
-def liquidate_breached(state: State) -> tuple[Event, ...]:
-    """Reduce every account below maintenance, in account order, each in a transaction of its own."""
+def enforce(state: State, command: SetPrices | PayFunding) -> tuple[Event, ...]:
+    """Liquidate every account that the new prices or funding have brought below maintenance.
+
+    In account order, each in a transaction of its own. Small books are scanned; large ones have a watch, which finds
+    the same accounts at the cost of what changed and checks itself against an exact evaluation as it goes.
+    """
     events: list[Event] = []
-    for index in below(state.book, state.valuation, MAINTENANCE):
+    for index in _find_breached(state, command):
         events.extend(liquidate(state, state.names[index]))
-    return tuple(events)
+    if state.watch is None:
+        return tuple(events)
+    liquidated = [state.index[event.account] for event in events if isinstance(event, Liquidated)]
+    if liquidated:
+        state.watch.update([state.index[LIQUIDATOR], *liquidated])
+    return (*events, *_check_itself(state, state.watch))
+
+
+def _find_breached(state: State, command: SetPrices | PayFunding) -> list[int]:
+    """Return the indices of accounts below maintenance, rising."""
+    if state.watch is None:
+        if state.book.count < state.watch_from:
+            return below(state.book, state.valuation, MAINTENANCE)
+        from marginkeep.book.watch import Watch
+
+        state.watch = Watch(state.book, state.valuation)
+        return state.watch.breached()
+    if isinstance(command, PayFunding):
+        changes = state.watch.funding_moved(state.tables.market_index[command.market])
+    else:
+        changes = state.watch.tick_valuation()
+    unhealed = state.watch.take_unhealed()
+    return sorted({*changes.breached, *unhealed}) if unhealed else changes.breached
+
+
+def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
+    """Compare the next accounts with an exact evaluation; a contradiction halts whatever adds risk."""
+    if state.halted:
+        return ()
+    report = watch.audit_slice()
+    if not report:
+        return ()
+    state.halted = report
+    return (Halted(report=report),)
 
 
 def liquidate(state: State, name: str) -> tuple[Event, ...]:

@@ -119,6 +119,12 @@ class TimeAdvanced(Event, frozen=True, kw_only=True):
     now_ns: int
 
 
+class Halted(Event, frozen=True, kw_only=True):
+    """The self-check found a contradiction: from now on only commands that reduce risk are accepted."""
+
+    report: str
+
+
 class LiquidationStep(msgspec.Struct, frozen=True):
     """One forced close or sale.
 

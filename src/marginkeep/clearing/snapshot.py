@@ -28,6 +28,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "rulebook": state.rulebook_hash,
             "sequence": state.sequence,
             "now_ns": state.now_ns,
+            "halted": state.halted,
             "marks": valuation.marks,
             "prices": valuation.prices,
             "funding": valuation.funding,
@@ -83,7 +84,7 @@ def restore_snapshot(rulebook: Rulebook, snapshot: bytes) -> Clearinghouse:
 
 def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     state = State(rulebook)
-    state.sequence, state.now_ns = content["sequence"], content["now_ns"]
+    state.sequence, state.now_ns, state.halted = content["sequence"], content["now_ns"], content["halted"]
     for index, ticks in enumerate(content["marks"]):
         state.valuation.set_mark(index, ticks)
     for index, ticks in enumerate(content["prices"]):

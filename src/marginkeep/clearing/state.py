@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Final
 from marginkeep.book.account import MODES, SYSTEM, Account
 from marginkeep.book.columns import AMOUNT, ASSET, COST, MARKET, SIZE, Book, totals_by
 from marginkeep.book.limits import prove_limits
+from marginkeep.book.scan import WATCH_FROM
 from marginkeep.book.valuation import Valuation
 from marginkeep.rulebook import Rulebook, build_tables, rulebook_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from marginkeep.book.watch import Watch
 
 EXTERNAL: Final = "external"
 """Counterparty of users who watch only their own account."""
@@ -56,11 +59,15 @@ class State:
     ledger : (ledger account, asset) -> balance; accounts' own balances are in the book
     orders : account -> order id -> what is left of it
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
+    halted : why only risk-reducing commands are accepted; empty in normal times
+    watch : triggers of all accounts, once the book is large; derived from the rest, so not part of the state
+    watch_from : accounts from which the watch is kept
     """
 
     __slots__ = (
         "book",
         "funding_dust",
+        "halted",
         "index",
         "ledger",
         "limits",
@@ -72,6 +79,8 @@ class State:
         "sequence",
         "tables",
         "valuation",
+        "watch",
+        "watch_from",
     )
 
     def __init__(self, rulebook: Rulebook) -> None:
@@ -88,6 +97,9 @@ class State:
         self.funding_dust = [0] * len(self.tables.markets)
         self.now_ns = 0
         self.sequence = 0
+        self.halted = ""
+        self.watch: Watch | None = None
+        self.watch_from = WATCH_FROM
 
     @classmethod
     def empty(cls, rulebook: Rulebook) -> State:

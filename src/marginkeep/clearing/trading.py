@@ -37,6 +37,8 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     tx.set_order(command.account, command.order, Order(market.index, is_buy, command.size, command.price, cost))
     _require_within_limit(tx, command.account, market)
     after = measure(account, tx.state.valuation, INITIAL)
+    if after.health < before:
+        tx.refuse_if_halted(f"order {command.order!r}")
     if after.health < 0 and after.health < before:
         refuse(
             "insufficient_margin",

@@ -229,11 +229,12 @@ class Transaction:
         """Refuse unless initial margin holds, or the account is not made worse; return the free initial health."""
         account = self.account(name)
         initial = measure(account, self.state.valuation, INITIAL)
-        if initial.health >= 0 or account.mode == SYSTEM:
+        if account.mode == SYSTEM or (initial.health >= 0 and not self.state.halted):
             return initial.health
         after = measure(account, self.state.valuation, MAINTENANCE)
         if name in self._before and does_not_worsen(self._before[name], after):
             return initial.health
+        self.refuse_if_halted(what)
         refuse(
             "insufficient_margin",
             f"{what} would leave {name} {-initial.health} units short of its initial requirement: "
@@ -243,6 +244,11 @@ class Transaction:
             requirement=initial.requirement,
         )
 
+    def refuse_if_halted(self, what: str) -> None:
+        """Refuse a command that adds risk while the clearinghouse is halted."""
+        if self.state.halted:
+            refuse("halted", f"{what} adds risk, and risk may only be reduced: {self.state.halted}")
+
     # The end ---------------------------------------------------------------------------------------------------
 
     def take_postings(self) -> tuple[Posting, ...]:
@@ -250,6 +256,10 @@ class Transaction:
         postings = tuple(self.postings)
         self.postings = []
         return postings
+
+    def touched(self) -> list[int]:
+        """Return the indices of the accounts it has changed, rising; to be asked after `commit`."""
+        return sorted(self.state.index[name] for name in self._accounts)
 
     def commit(self) -> tuple[Event, ...]:
         """Write every staged change and return the events."""

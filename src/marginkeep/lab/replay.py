@@ -42,10 +42,12 @@ class Replay:
     penalties: NDArray[np.int64] = field(init=False)
     fund_balance: NDArray[np.int64] = field(init=False)
     bad_debt: NDArray[np.int64] = field(init=False)
+    evaluations: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         ticks = len(self.path.times_ns)
-        for name in ("liquidated_accounts", "liquidated_notional", "penalties", "fund_balance", "bad_debt"):
+        names = ("liquidated_accounts", "liquidated_notional", "penalties", "fund_balance", "bad_debt", "evaluations")
+        for name in names:
             setattr(self, name, np.zeros(ticks, np.int64))
 
     def run(self, progress: Callable[[int], None] = lambda done: None) -> None:
@@ -61,7 +63,10 @@ class Replay:
         self._apply(AdvanceTime(now_ns=int(path.times_ns[tick])))
         marks = dict(zip(path.markets, path.mark_ticks[tick].tolist(), strict=True))
         prices = dict(zip(path.assets, path.asset_ticks[tick].tolist(), strict=True))
-        for event in self._apply(SetPrices(marks=marks, prices=prices)):
+        before = self._evaluated()
+        events = self._apply(SetPrices(marks=marks, prices=prices))
+        self.evaluations[tick] = self._evaluated() - before or self.house.state.book.count * (before == 0)
+        for event in events:
             if isinstance(event, Liquidated):
                 self._note(tick, event)
         self.fund_balance[tick] = fund_value(self.house, INSURANCE_FUND)
@@ -72,6 +77,11 @@ class Replay:
         if isinstance(events[0], Rejected):
             raise InputError(f"tick {self.done + 1}: {events[0].reason}")
         return events
+
+    def _evaluated(self) -> int:
+        """Return how many evaluations the watch has made; 0 while there is none: then every tick scans all accounts."""
+        watch = self.house.state.watch
+        return 0 if watch is None else watch.evaluated
 
     def _note(self, tick: int, event: Liquidated) -> None:
         self.liquidations += 1
@@ -99,7 +109,7 @@ class Replay:
             penalties=self.penalties[done],
             fund_balance=self.fund_balance[done],
             bad_debt=self.bad_debt[done],
-            evaluations=np.full(self.done, self.house.state.book.count, np.int64),
+            evaluations=self.evaluations[done],
         )
 
     def worst(self) -> tuple[LiquidatedAccount, ...]:
