@@ -151,7 +151,7 @@ class Watch:
         nodes = int(self._book.accounts[: self._book.count, POSITION_COUNT].sum()) + 2 * NODES_NEEDED
         self._nodes = np.zeros(nodes, NODE)
         self._counters = np.zeros(6, np.int64)
-        self._work = (np.zeros(2 * TERMS_MAX), np.zeros((4, 2 * TERMS_MAX), np.int64), np.zeros(8, np.int64))
+        self._work = (np.zeros(2 * TERMS_MAX), np.zeros((4, 2 * TERMS_MAX), np.int64), np.zeros(10, np.int64))
 
     def _make_room(self, accounts: int) -> None:
         """Make the columns that have one entry an account."""

@@ -40,8 +40,12 @@ MAINTENANCE_LEVEL: Final = 1
 WORST, BEST, COIN, COIN_AMOUNT = range(4)
 """Rows of the room to work in: least and most worth of each position, coins, amounts held or owed of them."""
 
-SLACK, DEFICIT, SLACK_LEFT, DEFICIT_LEFT, BUDGET, GOAL, LOW, HIGH = range(8)
-"""Slots of `shares`: what is split, what is left of it, one term's part, and its interval of prices."""
+SLACK, DEFICIT, SLACK_LEFT, DEFICIT_LEFT, BUDGET, GOAL, LOW, HIGH, SLACK_BASE, DEFICIT_BASE = range(10)
+"""Slots of `shares`: what is split, what is left of it, one term's part, its interval of prices, and the least part."""
+
+BASE: Final = 10_000
+"""Reporting units that every term gets before exposures count, where there is enough: else what rounding takes would
+leave a small term no room at all, and any move of its price would have the account looked at."""
 
 _SEARCH_ROUNDS: Final = 12
 _CLOSE_ENOUGH: Final = 6
@@ -233,7 +237,7 @@ def _list_coins(
     count = 0
     start = accounts[account, c.BALANCE_START]
     for slot in range(start, start + accounts[account, c.BALANCE_COUNT]):
-        if balances[slot, c.ASSET] != reporting:
+        if balances[slot, c.ASSET] != reporting and balances[slot, c.AMOUNT] != 0:
             room[COIN, count], room[COIN_AMOUNT, count] = balances[slot, c.ASSET], balances[slot, c.AMOUNT]
             count += 1
     start = accounts[account, c.POSITION_START]
@@ -320,6 +324,31 @@ def _narrow(
 
 
 @kernel()
+def _file_interval(
+    low: int,
+    high: int,
+    lowest: int,
+    highest: int,
+    nodes: Any,
+    heads: Any,
+    variables: Rows,
+    first_nodes: Any,
+    counters: Rows,
+    account: int,
+    variable: int,
+) -> None:
+    """File the ends of a term's interval as triggers.
+
+    An end at the price's own limit needs none, but a term always has one node at least: through it funding and rule
+    changes find everybody who holds the market or the asset.
+    """
+    if high < highest:
+        add_node(nodes, heads, variables, first_nodes, counters, account, variable, UP, high)
+    if low > lowest or high >= highest:
+        add_node(nodes, heads, variables, first_nodes, counters, account, variable, DOWN, low)
+
+
+@kernel()
 def _watch_positions(
     accounts: Rows,
     positions: Rows,
@@ -358,17 +387,18 @@ def _watch_positions(
         if payoffs[number, JUMPS]:
             shares[LOW] = _edge_of_tier(size, number, price, shares[LOW], markets, tiers, payoffs)
             shares[HIGH] = _edge_of_tier(size, number, price, shares[HIGH], markets, tiers, payoffs)
-        allowed = _in_settle_units(shares[BUDGET], x, y)
-        here = _narrow(shares, size, fixed, number, price, allowed, False, markets, tiers, payoffs)
-        room[WORST, place] = here - max(0, allowed) - ROUNDING
+        if status != BREACHED:
+            allowed = _in_settle_units(shares[BUDGET], x, y)
+            here = _narrow(shares, size, fixed, number, price, allowed, False, markets, tiers, payoffs)
+            room[WORST, place] = here - max(0, allowed) - ROUNDING
         if status != HEALTHY:
             allowed = -1 if payoffs[number, STEEP] else _in_settle_units(shares[GOAL], x, y)
             here = _narrow(shares, size, fixed, number, price, allowed, True, call_markets, call_tiers, payoffs)
             room[BEST, place] = here + max(0, allowed) + ROUNDING
-        if shares[LOW] > payoffs[number, LOWEST]:
-            add_node(nodes, heads, variables, first_nodes, counters, account, number, DOWN, shares[LOW])
-        if shares[HIGH] < payoffs[number, HIGHEST]:
-            add_node(nodes, heads, variables, first_nodes, counters, account, number, UP, shares[HIGH])
+        _file_interval(
+            shares[LOW], shares[HIGH], payoffs[number, LOWEST], payoffs[number, HIGHEST],
+            nodes, heads, variables, first_nodes, counters, account, number,
+        )  # fmt: skip
 
 
 @kernel()
@@ -409,24 +439,27 @@ def _watch_coins(
                 worst += room[WORST, place]
                 best += room[BEST, place]
                 rounding += ROUNDING
-        allowed = shares[BUDGET] - rounding
-        low = _coin_limit(amount, worst, price, 1, allowed, False, asset, assets, coins)
-        high = _coin_limit(amount, worst, price, highest, allowed, False, asset, assets, coins)
+        low, high = 1, highest
+        if status != BREACHED:
+            allowed = shares[BUDGET] - rounding
+            low = _coin_limit(amount, worst, price, low, allowed, False, asset, assets, coins)
+            high = _coin_limit(amount, worst, price, high, allowed, False, asset, assets, coins)
         if status != HEALTHY:
             allowed = shares[GOAL] - rounding
             low = _coin_limit(amount, best, price, low, allowed, True, asset, call_assets, coins)
             high = _coin_limit(amount, best, price, high, allowed, True, asset, call_assets, coins)
-        if low > 1:
-            add_node(nodes, heads, variables, first_nodes, counters, account, variable, DOWN, low)
-        if high < highest:
-            add_node(nodes, heads, variables, first_nodes, counters, account, variable, UP, high)
+        _file_interval(low, high, 1, highest, nodes, heads, variables, first_nodes, counters, account, variable)
 
 
 @kernel(inline="always")
 def _take_share(shares: Rows, weight: float, total: float) -> None:
     """Take a term's part out of the slack and the goal that are left; integers, so that no sum exceeds the whole."""
-    shares[BUDGET] = _share(shares[SLACK], shares[SLACK_LEFT], weight, total)
-    shares[GOAL] = _share(shares[DEFICIT], shares[DEFICIT_LEFT], weight, total)
+    shares[BUDGET] = min(
+        shares[SLACK_LEFT], shares[SLACK_BASE] + _share(shares[SLACK], shares[SLACK_LEFT], weight, total)
+    )
+    shares[GOAL] = min(
+        shares[DEFICIT_LEFT], shares[DEFICIT_BASE] + _share(shares[DEFICIT], shares[DEFICIT_LEFT], weight, total)
+    )
     shares[SLACK_LEFT] -= shares[BUDGET]
     shares[DEFICIT_LEFT] -= shares[GOAL]
 
@@ -464,16 +497,22 @@ def set_triggers(
 
     Parameters
     ----------
-    status : `HEALTHY` (slack is health at call), `CALLED` or `BREACHED` (slack is health at maintenance)
-    markets, tiers, assets : tables at the level of the slack; `call_...` at call, for the way back up
+    status : `HEALTHY` (slack is health at call), `CALLED` (slack is health at maintenance) or `BREACHED` (it can only
+        gain)
+    markets, tiers, assets : tables at the level of the slack; `call_...` at the level it may regain: call, or
+        maintenance for a breached account
     payoffs, coins, reporting : int64[markets, 6], int64[assets, 4], the reporting asset
     weights, room : float64[terms] and int64[4, terms] to work in
-    shares : int64[8]; the caller has set `SLACK` and `DEFICIT` (what an account below call lacks there)
+    shares : int64[10]; the caller has set `SLACK` and `DEFICIT` (what it lacks at the level it may regain)
     """
     coin_count = _list_coins(accounts, positions, balances, account, markets, reporting, room)
     total = _weigh(accounts, positions, account, markets, assets, coin_count, volatility, weights, room)
-    shares[SLACK_LEFT] = shares[SLACK]
-    shares[DEFICIT_LEFT] = shares[DEFICIT] - 1
+    shares[SLACK_LEFT], shares[DEFICIT_LEFT] = shares[SLACK], shares[DEFICIT] - 1
+    terms = accounts[account, c.POSITION_COUNT] + coin_count
+    shares[SLACK_BASE] = max(0, min(BASE, shares[SLACK_LEFT] // max(1, 2 * terms)))
+    shares[DEFICIT_BASE] = max(0, min(BASE, shares[DEFICIT_LEFT] // max(1, 2 * terms)))
+    shares[SLACK] -= terms * shares[SLACK_BASE]
+    shares[DEFICIT] = shares[DEFICIT_LEFT] - terms * shares[DEFICIT_BASE]
     _watch_positions(
         accounts, positions, account, status, total, markets, tiers, call_markets, call_tiers, payoffs, prices,
         nodes, heads, variables, first_nodes, counters, weights, room, shares,

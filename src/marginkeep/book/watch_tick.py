@@ -130,8 +130,6 @@ def settle_pending(
 ) -> bool:
     """Judge pending accounts exactly and give them new triggers, the newest first, until `keep` are left.
 
-    A breached account has no slack, so any move of its prices brings it back here until it is healed.
-
     Parameters
     ----------
     owned : (statuses, marks, pending, changed), one entry an account; `changed` gains those whose status is another
@@ -170,10 +168,17 @@ def settle_pending(
                 call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
                 nodes, heads, variables, first_nodes, counters, weights, room, shares,
             )  # fmt: skip
-        else:
+        elif status == CALLED:
             set_triggers(
                 accounts, positions, balances, account, status, markets, tiers, assets,
                 call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
+                nodes, heads, variables, first_nodes, counters, weights, room, shares,
+            )  # fmt: skip
+        else:
+            shares[DEFICIT] = -shares[SLACK]
+            set_triggers(
+                accounts, positions, balances, account, status, markets, tiers, assets,
+                markets, tiers, assets, payoffs, coins, reporting, prices, volatility,
                 nodes, heads, variables, first_nodes, counters, weights, room, shares,
             )  # fmt: skip
     return True
@@ -215,7 +220,8 @@ def react(
     _, marks, pending, _ = owned
     counters[CHANGED] = 0
     refresh(levels, terms, prices)
-    if not collect_passed(nodes, heads, variables, prices, marks, pending, counters, most_collected):
+    most = counters[PENDING] + most_collected
+    if not collect_passed(nodes, heads, variables, prices, marks, pending, counters, most):
         return RESULT_TOO_MANY
     if counters[PENDING] > most_settled:
         return RESULT_MANY

@@ -1,0 +1,71 @@
+"""The clearinghouse with a watch does exactly what it does with a scan."""
+
+import msgspec
+import pytest
+
+from marginkeep.clearing import Clearinghouse, Rejected, check_conservation, state_hash
+from marginkeep.clearing.events import Halted
+from marginkeep.lab.replay import Replay, top_up_fund
+from tests.houses import fund, opened, position, prices
+from tests.lab.test_replay import crash_path, generated_house
+from tests.simulation.test_random_commands import World
+
+
+def pair(seed: int) -> tuple[Clearinghouse, Clearinghouse]:
+    watched, scanned = opened(), opened()
+    watched.state.watch_from = 0
+    return watched, scanned
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_seeded_world_gives_the_same_events_and_state_with_watch_and_with_scan(seed):
+    watched, scanned = pair(seed)
+    world = World(seed)
+    for step in range(200):
+        command = world.command()
+        answers = [msgspec.json.encode(house.apply(command)) for house in (watched, scanned)]
+        assert answers[0] == answers[1], f"seed {seed}, step {step}: {command}"
+        check_conservation(watched)
+    assert watched.state.watch is not None
+    assert scanned.state.watch is None
+    assert state_hash(watched) == state_hash(scanned)
+
+
+@pytest.mark.without_shadows("two replays of the same commands are compared here; the shadows run on shorter ones")
+def test_a_replay_gives_the_same_state_with_watch_and_with_scan():
+    houses = []
+    for watch_from in (0, 10**9):
+        rulebook, path = crash_path()
+        house = generated_house(rulebook, path, 1_500, 5)
+        house.state.watch_from = watch_from
+        top_up_fund(house, 10**10)
+        replay = Replay(house, path)
+        replay.run()
+        houses.append((state_hash(house), replay.liquidations, int(replay.evaluations.sum())))
+    assert houses[0][:2] == houses[1][:2]
+    assert houses[0][2] < houses[1][2] / 5
+
+
+@pytest.mark.without_shadows("the defect is planted by hand; replicas do not have it")
+def test_a_contradiction_halts_what_adds_risk_and_nothing_else():
+    from marginkeep.clearing import Deposit, ReserveOrder, Trade, Withdraw
+
+    house = opened()
+    house.state.watch_from = 0
+    fund(house, "ann", 10_000)
+    house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+    house.apply(prices(btc=50_100))
+    house.state.watch.statuses[house.state.index["ann"]] = 1
+    events = house.apply(prices(btc=50_100.1))
+    assert isinstance(events[-1], Halted)
+    assert "account 2" in events[-1].report
+    order = {"account": "ann", "order": "1", "market": "BTC-PERP", "size": 10, "price": 501_000}
+    assert house.apply(ReserveOrder(side="buy", **order))[0].code == "halted"
+    assert house.apply(Withdraw(account="ann", asset="USD", amount=1))[0].code == "halted"
+    more = Trade(market="BTC-PERP", buyer="ann", seller="external", size=10, price=501_000)
+    assert house.apply(more)[0].code == "halted"
+    assert not isinstance(house.apply(ReserveOrder(side="sell", **order))[0], Rejected)
+    assert not isinstance(house.apply(Deposit(account="ann", asset="USD", amount=1))[0], Rejected)
+    less = Trade(market="BTC-PERP", buyer="external", seller="ann", size=10, price=501_000, taker="buyer")
+    assert not isinstance(house.apply(less)[0], Rejected)
+    assert position(house, "ann", "BTC-PERP").size == 990
