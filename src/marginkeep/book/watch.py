@@ -21,6 +21,7 @@ from marginkeep.book.watch_lists import (
     BASE_UP,
     CHANGED,
     FREE_COUNT,
+    JUDGED,
     NEAREST_DOWN,
     NEAREST_UP,
     NODE,
@@ -38,7 +39,7 @@ from marginkeep.book.watch_tick import (
     RESULT_NO_NODES,
     RESULT_TOO_MANY,
     judge_all,
-    judge_pending,
+    judge_listed,
     passes_any,
     react,
     refresh,
@@ -56,28 +57,26 @@ if TYPE_CHECKING:
 AUDIT_SLICE: Final = 64
 """Accounts compared with an exact evaluation after each tick."""
 
-SETTLED_SHARE: Final = 256
+SETTLED_SHARE: Final = 384
 """One account in this many gets new triggers in one tick when more are pending; the others are judged every tick."""
+
+SETTLED_LEAST: Final = 1_000
 
 COLLECTED_SHARE: Final = 16
 """When the triggers of more than one account in this many are passed at once, all triggers are forgotten."""
 
+COLLECTED_LEAST: Final = 5_000
+
 SCANNED_SHARE: Final = 4
 """When more than one account in this many is pending, a full scan judges everybody at less cost."""
-
-ALWAYS_SETTLED: Final = 5_000
-
-SURGE: Final = 4
-"""Up to this many times the usual part is settled at once, so that a surge does not linger."""
 
 
 @dataclass(slots=True)
 class WatchCounters:
-    """What the watch has done; `useful` counts changes of status, `judged` evaluations without new triggers."""
+    """What the watch has done; `useful` counts changes of status."""
 
     ticks: int = 0
     quiet_ticks: int = 0
-    judged: int = 0
     useful: int = 0
     full_scans: int = 0
     audited: int = 0
@@ -150,7 +149,7 @@ class Watch:
         self._heads = np.full(int(starts[-1]), NOTHING, np.int32)
         nodes = int(self._book.accounts[: self._book.count, POSITION_COUNT].sum()) + 2 * NODES_NEEDED
         self._nodes = np.zeros(nodes, NODE)
-        self._counters = np.zeros(6, np.int64)
+        self._counters = np.zeros(7, np.int64)
         self._work = (np.zeros(2 * TERMS_MAX), np.zeros((4, 2 * TERMS_MAX), np.int64), np.zeros(10, np.int64))
 
     def _make_room(self, accounts: int) -> None:
@@ -186,7 +185,7 @@ class Watch:
     @property
     def evaluated(self) -> int:
         """How often an account's exact health has been computed so far."""
-        return int(self._counters[SETTLED]) + self.counters.judged
+        return int(self._counters[SETTLED] + self._counters[JUDGED])
 
     @property
     def pending(self) -> int:
@@ -258,31 +257,23 @@ class Watch:
     def look(self) -> Changes:
         """Evaluate the accounts whose triggers have been passed, exactly, and give them new ones."""
         count = self._book.count
-        settled = max(ALWAYS_SETTLED, count // SETTLED_SHARE)
-        result = react(*self._everything(), max(ALWAYS_SETTLED, count // COLLECTED_SHARE), settled * SURGE)
+        settled = max(SETTLED_LEAST, count // SETTLED_SHARE)
+        collected = max(COLLECTED_LEAST, count // COLLECTED_SHARE)
+        result = react(*self._everything(), collected, max(settled, count // SCANNED_SHARE), settled)
         if result == RESULT_NO_NODES:
-            self._grow_nodes()
-            self._settle(0)
+            self._settle(max(0, self.pending - settled))
         elif result != RESULT_DONE:
-            self._judge_many(forget=result == RESULT_TOO_MANY)
-            self._settle(max(0, int(self._counters[PENDING]) - (0 if result == RESULT_TOO_MANY else settled)))
-        return self._changes()
-
-    def _judge_many(self, forget: bool) -> None:
-        """Judge all pending accounts, by a full scan when they are a large part of the book."""
-        if forget:
-            self._forget_triggers()
-        if self.pending > self._book.count // SCANNED_SHARE:
+            if result == RESULT_TOO_MANY:
+                self._forget_triggers()
             self._scan()
-            self.counters.full_scans += 1
-            self.counters.judged += self._book.count
-        else:
-            judge_pending(self._rows(), self._levels, self._lists(), self._owned())
-            self.counters.judged += self.pending
+            self._settle(max(0, self.pending - settled) if result != RESULT_TOO_MANY else self.pending)
+        return self._changes()
 
     def _scan(self) -> None:
         """Judge everybody by the scan that is the watch's reference."""
         count = self._book.count
+        self.counters.full_scans += 1
+        self._counters[JUDGED] += count
         collateral, requirement = k.measure_all(self._book, self._valuation, CALL)
         called = collateral < requirement
         collateral, requirement = k.measure_all(self._book, self._valuation, MAINTENANCE)
@@ -320,16 +311,24 @@ class Watch:
         if self._book.count > len(self._first_nodes):
             self._take_in_new_accounts()
         self._refresh()
-        keep = int(self._counters[PENDING])
-        for account in accounts:
-            if not self._marks[account]:
-                self._marks[account] = 1
-                self._pending[self._counters[PENDING]] = account
-                self._counters[PENDING] += 1
-        self._settle(keep)
+        touched = np.fromiter(accounts, np.int32)
+        listed = touched[self._marks[touched] == 1]
+        judge_listed(self._rows(), self._levels, self._counters, self._owned(), listed, len(listed))
+        self._settle_apart(touched[self._marks[touched] == 0])
         changes = self._changes()
         self._unhealed += changes.breached
         return changes
+
+    def _settle_apart(self, accounts: Any) -> None:
+        """Give accounts new triggers at once, before any that are pending."""
+        count, pending = len(accounts), self.pending
+        if count == 0:
+            return
+        self._pending[count : count + pending] = self._pending[:pending].copy()
+        self._pending[:count] = accounts
+        self._marks[accounts] = 1
+        self._counters[PENDING] = count + pending
+        self._settle(pending)
 
     def _take_in_new_accounts(self) -> None:
         old, new = len(self._first_nodes), self._book.count
@@ -347,7 +346,7 @@ class Watch:
         return self.reexamine([market])
 
     def reexamine(self, variables: Iterable[int]) -> Changes:
-        """Judge every account that has a trigger on one of these variables anew."""
+        """Judge every account that has a trigger on one of these variables anew, and all that are pending."""
         self._refresh()
         nodes, heads, table, _, counters = self._lists()
         for variable in variables:

@@ -43,9 +43,10 @@ VARIABLE_WIDTH: Final = 6
 """Columns of `variables`: nearest trigger, its bucket and the first bucket of the array, by side."""
 
 BUCKET_BITS: Final = 8
-FREE, FREE_COUNT, FRESH, PENDING, CHANGED, SETTLED = range(6)
+FREE, FREE_COUNT, FRESH, PENDING, CHANGED, SETTLED, JUDGED = range(7)
 """Slots of `counters`: first freed node, number of free nodes, first node never used; accounts whose triggers have
-been passed and are not set anew, accounts whose status changed, accounts given new triggers since the beginning."""
+been passed and are not set anew, accounts whose status changed, how many accounts have been given new triggers and how
+many only judged since the beginning."""
 
 
 @kernel()

@@ -23,6 +23,7 @@ from marginkeep.book.watch_lists import (
     CHANGED,
     DOWN,
     FREE_COUNT,
+    JUDGED,
     NEAREST_DOWN,
     NEAREST_UP,
     PENDING,
@@ -128,7 +129,9 @@ def settle_pending(
     owned: Any,
     keep: int,
 ) -> bool:
-    """Judge pending accounts exactly and give them new triggers, the newest first, until `keep` are left.
+    """Judge pending accounts exactly and give them new triggers, the oldest first, until `keep` are left.
+
+    Oldest first, because an account just passed in a falling market is likely to be passed again at the next tick.
 
     Parameters
     ----------
@@ -145,12 +148,11 @@ def settle_pending(
     nodes, heads, variables, first_nodes, counters = lists
     weights, room, shares = work
     statuses, marks, pending, changed = owned
-    while counters[PENDING] > keep:
-        if counters[FREE_COUNT] < NODES_NEEDED:
-            return False
-        counters[PENDING] -= 1
-        counters[SETTLED] += 1
-        account = pending[counters[PENDING]]
+    count = counters[PENDING]
+    settled = 0
+    while settled < count - keep and counters[FREE_COUNT] >= NODES_NEEDED:
+        account = pending[settled]
+        settled += 1
         marks[account] = 0
         drop_nodes(nodes, heads, variables, first_nodes, counters, account)
         if accounts[account, c.MODE] == SYSTEM:
@@ -181,18 +183,21 @@ def settle_pending(
                 markets, tiers, assets, payoffs, coins, reporting, prices, volatility,
                 nodes, heads, variables, first_nodes, counters, weights, room, shares,
             )  # fmt: skip
-    return True
+    for place in range(settled, count):
+        pending[place - settled] = pending[place]
+    counters[PENDING] = count - settled
+    counters[SETTLED] += settled
+    return bool(counters[PENDING] <= keep)
 
 
 @kernel()
-def judge_pending(book: Any, levels: Any, lists: Any, owned: Any) -> None:
-    """Judge pending accounts exactly and leave them pending: much cheaper than new triggers for each."""
+def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any, count: int) -> None:
+    """Judge the first `count` of some accounts exactly, and leave their triggers: much cheaper than new ones."""
     accounts, positions, balances = book
     (call_markets, call_tiers, call_assets), (markets, tiers, assets) = levels
-    counters = lists[4]
-    statuses, _, pending, changed = owned
-    for place in range(counters[PENDING]):
-        account = pending[place]
+    statuses, _, _, changed = owned
+    for place in range(count):
+        account = listed[place]
         status, _, _ = judge(
             accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
         )
@@ -200,6 +205,7 @@ def judge_pending(book: Any, levels: Any, lists: Any, owned: Any) -> None:
             changed[counters[CHANGED]] = account
             counters[CHANGED] += 1
             statuses[account] = status
+    counters[JUDGED] += count
 
 
 @kernel()
@@ -213,9 +219,13 @@ def react(
     work: Any,
     owned: Any,
     most_collected: int,
+    most_judged: int,
     most_settled: int,
 ) -> int:
-    """Do a whole tick in one call: refresh, collect, and, if they are few, settle; return a `RESULT_...`."""
+    """Do a whole tick in one call: refresh, collect, and, if they are few, judge and settle; return a `RESULT_...`.
+
+    More pending accounts than `most_settled` are all judged, and only the oldest of them get new triggers.
+    """
     nodes, heads, variables, _, counters = lists
     _, marks, pending, _ = owned
     counters[CHANGED] = 0
@@ -223,9 +233,12 @@ def react(
     most = counters[PENDING] + most_collected
     if not collect_passed(nodes, heads, variables, prices, marks, pending, counters, most):
         return RESULT_TOO_MANY
-    if counters[PENDING] > most_settled:
+    if counters[PENDING] > most_judged:
         return RESULT_MANY
-    done = settle_pending(book, levels, terms, prices, volatility, lists, work, owned, 0)
+    keep = max(0, counters[PENDING] - most_settled)
+    if keep:
+        judge_listed(book, levels, counters, owned, pending, counters[PENDING])
+    done = settle_pending(book, levels, terms, prices, volatility, lists, work, owned, keep)
     return RESULT_DONE if done else RESULT_NO_NODES
 
 
