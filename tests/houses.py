@@ -9,59 +9,35 @@ TIERS = [
     {"floor": "0", "initial": "0.02", "maintenance": "0.01"},
     {"floor": "100000", "initial": "0.05", "maintenance": "0.025"},
 ]
+JUMPING_TIERS = [
+    {"floor": "0", "initial": "0.02", "maintenance": "0.01"},
+    {"floor": "5", "initial": "0.04", "maintenance": "0.02"},
+]
+
+
+LINEAR = {"settle": "USD", "lot": "0.001", "tick": "0.1", "max_price": "1000000"}
+BTC = {"tick": "0.01", "weight": {"initial": "0.9", "maintenance": "0.95"}, "max_price": "200000"}
+INVERSE = {"settle": "BTC", "payoff": "inverse", "lot": "1", "contract_size": "1", "tick": "0.5"}
 
 
 def rules(**changes) -> Rulebook:
     """BTC-PERP and ETH-PERP (linear, in USD), BTC-INV (inverse, in BTC), BTC-OKX (whole-position tiers)."""
+    markets = {
+        "BTC-PERP": {**LINEAR, "taker_fee": "0.0005", "maker_fee": "-0.0001", "tiers": TIERS},
+        "ETH-PERP": {
+            **LINEAR, "lot": "0.01", "tick": "0.01", "max_price": "100000",
+            "taker_fee": "0.0005", "maker_fee": "0.0002", "tiers": TIERS,
+        },
+        "BTC-INV": {
+            **INVERSE, "max_price": "1000000", "tier_unit": "contracts",
+            "taker_fee": "0.0005", "tiers": TIERS,
+        },
+        "BTC-OKX": {**LINEAR, "tier_kind": "whole_position", "tier_unit": "base", "tiers": JUMPING_TIERS},
+    }
     table = {
-        "assets": {
-            "USD": {},
-            "BTC": {"tick": "0.01", "weight": {"initial": "0.9", "maintenance": "0.95"}, "max_price": "200000"},
-        },
+        "assets": {"USD": {}, "BTC": BTC},
         "liquidation": {"slippage": "0.002", "penalty": "0.003", "liquidator_share": "0.4"},
-        "markets": {
-            "BTC-PERP": {
-                "settle": "USD",
-                "lot": "0.001",
-                "tick": "0.1",
-                "max_price": "1000000",
-                "taker_fee": "0.0005",
-                "maker_fee": "-0.0001",
-                "tiers": TIERS,
-            },
-            "ETH-PERP": {
-                "settle": "USD",
-                "lot": "0.01",
-                "tick": "0.01",
-                "max_price": "100000",
-                "taker_fee": "0.0005",
-                "maker_fee": "0.0002",
-                "tiers": TIERS,
-            },
-            "BTC-INV": {
-                "settle": "BTC",
-                "payoff": "inverse",
-                "lot": "1",
-                "contract_size": "1",
-                "tick": "0.5",
-                "max_price": "1000000",
-                "tier_unit": "contracts",
-                "taker_fee": "0.0005",
-                "tiers": TIERS,
-            },
-            "BTC-OKX": {
-                "settle": "USD",
-                "lot": "0.001",
-                "tick": "0.1",
-                "max_price": "1000000",
-                "tier_kind": "whole_position",
-                "tier_unit": "base",
-                "tiers": [
-                    {"floor": "0", "initial": "0.02", "maintenance": "0.01"},
-                    {"floor": "5", "initial": "0.04", "maintenance": "0.02"},
-                ],
-            },
-        },
+        "markets": markets,
     }
     table.update(changes)
     return read_rulebook(table)

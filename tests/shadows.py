@@ -45,7 +45,7 @@ def replay(rulebook: Rulebook, start: bytes, commands: list[Command], restarts: 
     answers = []
     for number, command in enumerate(commands):
         if number in restarts:
-            house = restore_snapshot(rulebook, take_snapshot(house))
+            house = restore_snapshot(house.state.rulebook, take_snapshot(house))
         answers.append(msgspec.json.encode(house.apply(command)))
     return state_hash(house), digest_events(answers)
 

@@ -50,7 +50,7 @@ def ceil_div(numerator: int, denominator: int) -> int:
 
 
 def rate_floor(amount: int, rate: int) -> int:
-    """Return `amount * rate / 10^9` rounded down, with no intermediate beyond int64 unless the result is.
+    """Return `amount * rate / 10^9` rounded down, with no intermediate beyond int64 while the result stays below 2^62.
 
     Both factors are split at 10^9, so the same source is exact in Python and, compiled, in int64 columns.
     """

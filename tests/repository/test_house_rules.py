@@ -27,7 +27,7 @@ FRACTIONS_DIVIDE = {
     "units.py",
 } | {"limits.py", "grid.py"}
 """Modules where `/` divides exact fractions; everywhere else in the core it could only make a float."""
-FLOATS_PROPOSE = {"watch_lists.py", "watch_budget.py"}
+FLOATS_PROPOSE = {"watch_lists.py", "watch_limits.py", "watch_budget.py"}
 """Modules where floats propose a bucket, a share or a trigger, and integers decide."""
 BANNED_WORDS = {"utils", "util", "helper", "helpers", "manager", "data", "misc", "common"}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from marginkeep.book import columns as c
-from marginkeep.book import watch_budget, watch_lists
+from marginkeep.book import watch_budget, watch_limits, watch_lists
 from marginkeep.book.columns import Book
 from marginkeep.book.valuation import Valuation
 from marginkeep.book.watch import BREACHED, CALLED, HEALTHY, Watch
@@ -132,7 +132,7 @@ def test_without_the_units_kept_back_for_rounding_an_interval_would_not_be_safe(
 def deepest_dip(size: int, cost: int) -> int:
     """Return how far a tiny position's worth lies below the lower of two prices around it, at most."""
     markets, tiers, payoffs = tiny_market()
-    worths = [watch_budget._worth(size, -cost, 0, price, markets, tiers, payoffs) for price in range(1, 120)]
+    worths = [watch_limits.worth(size, -cost, 0, price, markets, tiers, payoffs) for price in range(1, 120)]
     return max(
         min(worths[begin], worths[end]) - min(worths[begin : end + 1])
         for begin in range(0, 100, 3)

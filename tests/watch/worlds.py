@@ -20,8 +20,19 @@ MARGINAL = [
 ]
 
 
-def mixed_rules() -> Rulebook:
-    """Every kind of market the engine knows: payoffs, tier kinds and units, settle assets, profit weights."""
+def mixed_rules(stress: int = 0) -> Rulebook:
+    """Every kind of market the engine knows: payoffs, tier kinds and units, settle assets, profit weights.
+
+    With stress, some requirements and haircuts are higher; what they measure stays the same.
+    """
+    tiers = [
+        {
+            **MARGINAL[0],
+            "call": str(round(0.025 + stress / 1000, 3)),
+            "maintenance": str(round(0.02 + stress / 1000, 3)),
+        },
+        *MARGINAL[1:],
+    ]
     linear = {"settle": "USD", "lot": "0.001", "tick": "0.1", "max_price": "200000", "tiers": MARGINAL}
     return read_rulebook(
         {
@@ -33,14 +44,16 @@ def mixed_rules() -> Rulebook:
                     "weight": {"initial": "0.8", "maintenance": "0.9"},
                     "debt_weight": {"initial": "1.2", "maintenance": "1.1"},
                 },
-                "ETH": {"tick": "0.001", "max_price": "20000", "weight": {"initial": "0.7", "maintenance": "0.85"}},
+                "CENT": {"decimals": 2, "tick": "1"},
+                "ETH": {"tick": "0.001", "weight": {"initial": "0.7", "maintenance": "0.85"}},
             },
             "markets": {
                 "LIN": linear,
-                "LIN2": {**linear, "tick": "0.5", "lot": "0.01"},
+                "LIN2": {**linear, "tick": "0.5", "lot": "0.01", "tiers": tiers},
                 "FINE": {**linear, "lot": "0.0000001", "tick": "0.01"},
-                "WEIGHED": {**linear, "profit_weight": {"initial": "0.5", "maintenance": "0.8"}},
-                "JUMP": {**linear, "tier_kind": "whole_position"},
+                "WEIGHED": {**linear, "profit_weight": {"initial": "0.05", "maintenance": "0.1"}},
+                "CENTS": {**linear, "settle": "CENT", "max_price": "40000", "tiers": [MARGINAL[0]]},
+                "JUMP": {**linear, "tier_kind": "whole_position", "tiers": tiers},
                 "SIZED": {
                     **linear,
                     "tier_kind": "whole_position",
@@ -72,8 +85,8 @@ class World:
         self.tables = build_tables(mixed_rules())
         self.limits = prove_limits(self.tables)
         self.valuation = Valuation(self.tables)
-        self.start = np.array([30_000, 2_000, 100, 30_000, 30_000, 30_000, 30_000, 2_000.0])
-        self.coins = np.array([30_000.0, 2_000.0])
+        self.start = np.array([30_000, 2_000, 100, 30_000, 30_000, 30_000, 30_000, 30_000, 2_000.0])
+        self.coins = np.array([30_000.0, 50_000.0, 2_000.0])
         self.prices = self.start.copy()
         self.set_prices()
         self.book = self.draw_book(accounts)
@@ -94,24 +107,26 @@ class World:
         rows = np.zeros((int(counts.sum()), c.POSITION_WIDTH), np.int64)
         owners = np.repeat(np.arange(accounts), counts)
         place = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows[:, c.MARKET] = (self.random.integers(0, 8, accounts)[owners] + 3 * place) % 8
+        rows[:, c.MARKET] = (self.random.integers(0, 9, accounts)[owners] + 4 * place) % 9
         for slot in range(len(rows)):
             rows[slot, c.SIZE], rows[slot, c.COST] = self.draw_position(int(rows[slot, c.MARKET]))
-        balances = np.zeros((3 * accounts, c.BALANCE_WIDTH), np.int64)
-        balances[:, c.ASSET] = np.tile(np.arange(3), accounts)
-        balances[0::3, c.AMOUNT] = self.random.normal(4_000, 6_000, accounts) * 1e6
-        has_coin = self.random.random(accounts) < 0.5
-        balances[1::3, c.AMOUNT] = np.where(has_coin, self.random.normal(0.05, 0.2, accounts) * 1e8, 0)
-        balances[2::3, c.AMOUNT] = np.where(~has_coin, self.random.normal(1, 3, accounts) * 1e8, 0)
+        balances = np.zeros((4 * accounts, c.BALANCE_WIDTH), np.int64)
+        balances[:, c.ASSET] = np.tile(np.arange(4), accounts)
+        balances[0::4, c.AMOUNT] = self.random.normal(4_000, 6_000, accounts) * 1e6
+        has_coin = self.random.random((3, accounts)) < 0.3
+        balances[1::4, c.AMOUNT] = np.where(has_coin[0], self.random.normal(0.05, 0.2, accounts) * 1e8, 0)
+        balances[2::4, c.AMOUNT] = np.where(has_coin[1], self.random.normal(0.05, 0.2, accounts) * 1e2, 0)
+        balances[3::4, c.AMOUNT] = np.where(has_coin[2], self.random.normal(1, 3, accounts) * 1e8, 0)
         modes = np.where(counts == 1, ISOLATED, CROSS)
         modes[:2] = SYSTEM
-        return Book.from_rows(modes, counts, rows, balances, np.full(accounts, 3))
+        return Book.from_rows(modes, counts, rows, balances, np.full(accounts, 4))
 
     def draw_position(self, market: int) -> tuple[int, int]:
         table = self.tables.markets[market]
         x, y = self.valuation.market_x[market], self.valuation.market_y[market]
         value = self.random.lognormal(np.log(15_000), 1.4)
-        unit = 1e6 if table.settle == 0 else 1e8 / self.coins[table.settle - 1]
+        decimals = self.tables.assets[table.settle].asset.decimals
+        unit = 10**decimals / (self.coins[table.settle - 1] if table.settle else 1)
         lots = max(1, min(int(value * unit * y / x), self.limits.markets[market].max_position))
         size = lots if self.random.random() < 0.5 else -lots
         return size, int(table.sign * size * x / y * self.random.uniform(0.9, 1.1))
@@ -146,8 +161,10 @@ class World:
         touched = sorted({int(index) for index in self.random.integers(2, self.book.count, count)})
         for index in touched:
             account = self.book.read(index)
-            asset = int(self.random.integers(0, 3))
-            account.balances[asset] = account.balances.get(asset, 0) + int(self.random.normal(0, 2e9))
+            asset = int(self.random.integers(0, 4))
+            account.balances[asset] = account.balances.get(asset, 0) + int(
+                self.random.normal(0, [2e9, 5e6, 5, 5e7][asset])
+            )
             for market, position in list(account.positions.items()):
                 if self.random.random() < 0.3:
                     del account.positions[market]
@@ -161,6 +178,15 @@ class World:
         x, y = self.valuation.market_x[market], self.valuation.market_y[market]
         self.valuation.funding[market] += int(self.random.normal(0, 3e6)) * x // y
         self.watch.funding_moved(market)
+
+    def adopt_rules(self) -> None:
+        """Adopt rules that differ in some tiers and weights; prices and funding go on."""
+        old = self.valuation
+        self.tables = build_tables(mixed_rules(stress=int(self.random.integers(0, 5))))
+        self.valuation = Valuation(self.tables)
+        self.valuation.funding = list(old.funding)
+        self.set_prices()
+        self.watch.adopt(self.valuation)
 
     def missed(self) -> list[int]:
         """Return accounts whose status is not what a full exact rescan says; the rescan is the old, separate one."""
@@ -185,6 +211,8 @@ def run_world(seed: int, accounts: int, steps: int) -> int:
             world.change_accounts(5)
         elif action < 0.25:
             world.pay_funding()
+        elif action < 0.28:
+            world.adopt_rules()
         else:
             world.tick(kind)
         wrong = world.missed()

@@ -15,21 +15,22 @@ from numba import njit
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _SOURCES: Final = (
-    *("units.py", "margin/tiered.py", "book/compiled.py", "book/kernels.py", "book/columns.py"),
-    *("book/watch_lists.py", "book/watch_budget.py", "book/watch_tick.py"),
+    *("units.py", "margin/tiered.py", "rulebook/model.py", "book/account.py", "book/columns.py"),
+    *("book/compiled.py", "book/kernels.py"),
+    *("book/watch_lists.py", "book/watch_limits.py", "book/watch_budget.py", "book/watch_tick.py"),
 )
 
 
 def _drop_stale_cache() -> None:
     """Delete compiled files when a source has changed since they were made; a read-only installation never changes."""
-    text = b"".join((_PACKAGE / name).read_bytes() for name in _SOURCES)
+    text = b"".join(_PACKAGE.joinpath(name).read_bytes() for name in _SOURCES)
     digest = hashlib.sha256(text).hexdigest()
-    stamp = _PACKAGE / "book" / "__pycache__" / "kernels.stamp"
+    stamp = _PACKAGE.joinpath("book", "__pycache__", "kernels.stamp")
     try:
         if stamp.exists() and stamp.read_text(encoding="ascii") == digest:
             return
         for folder in ("__pycache__", "margin/__pycache__", "book/__pycache__"):
-            for compiled in (_PACKAGE / folder).glob("*.nb[ic]"):
+            for compiled in _PACKAGE.joinpath(folder).glob("*.nb[ic]"):
                 compiled.unlink(missing_ok=True)
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(digest, encoding="ascii")

@@ -44,6 +44,8 @@ def liquidation_price(account: Account, market: MarketTable, valuation: Valuatio
     the winning side: the price that would heal it.
     """
     position = account.positions[market.index]
+    if not valuation.asset_x[market.settle]:
+        return None
     others = _others_health(account, market, position, valuation)
     segments = _segments(market, position, others, valuation)
     here = _notional(market, position, Fraction(valuation.marks[market.index]))
@@ -53,6 +55,8 @@ def liquidation_price(account: Account, market: MarketTable, valuation: Valuatio
 def bankruptcy_price(account: Account, market: MarketTable, valuation: Valuation) -> Fraction | None:
     """Return the mark, in ticks, at which the account's equity is zero; None where there is none."""
     position = account.positions[market.index]
+    if not valuation.asset_x[market.settle]:
+        return None
     rate = _settle_rate(market, valuation)
     x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
     own = convert_floor(unrealised_profit(market, position, valuation), x, y)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from marginkeep import units
 from marginkeep.book import kernels as k
 from marginkeep.book.columns import POSITION_COUNT
-from marginkeep.book.limits import TERMS_MAX, prove_limits
+from marginkeep.book.limits import TERMS_MAX
 from marginkeep.book.watch_budget import BREACHED, CALLED, HEALTHY
+from marginkeep.book.watch_limits import HIGHEST
 from marginkeep.book.watch_lists import (
     BASE_DOWN,
     BASE_UP,
@@ -33,6 +33,7 @@ from marginkeep.book.watch_lists import (
     collect_all,
     reset_lists,
 )
+from marginkeep.book.watch_tables import changed_variables, watch_tables
 from marginkeep.book.watch_tick import (
     NODES_NEEDED,
     RESULT_DONE,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
     from marginkeep.book.columns import Book, Rows
     from marginkeep.book.valuation import Valuation
-    from marginkeep.rulebook import MarketTable
 
 AUDIT_SLICE: Final = 64
 """Accounts compared with an exact evaluation after each tick."""
@@ -117,27 +117,12 @@ class Watch:
     # Building --------------------------------------------------------------------------------------------------
 
     def _make_tables(self) -> None:
-        tables = self._valuation.tables
-        limits = prove_limits(tables)
-        rows = [
-            (m.numerator, m.denominator, bound.min_price, bound.max_price, _jumps(m), _is_steep(m))
-            for m, bound in zip(tables.markets, limits.markets, strict=True)
-        ]
-        payoffs = np.array(rows, np.int64).reshape(-1, 6)
-        coins = np.array(
-            [
-                (a.numerator, a.denominator, 1, bound.max_price)
-                for a, bound in zip(tables.assets, limits.assets, strict=True)
-            ],
-            np.int64,
-        )
-        self._terms = (payoffs, coins, tables.reporting)
-        self._levels = tuple(tuple(k.level_columns(self._valuation, level)) for level in (CALL, MAINTENANCE))
-        highest = np.concatenate([payoffs[:, 3], coins[:, 3]])
-        self._buckets = np.array([buckets_for(int(price)) for price in highest], np.int64)
-        self._farthest = highest
-        self._prices = np.zeros(len(highest), np.int64)
-        self._volatility = np.ones(len(highest))
+        self._levels, self._terms = watch_tables(self._valuation)
+        payoffs, coins, _ = self._terms
+        self._farthest = np.concatenate([payoffs[:, HIGHEST], coins[:, HIGHEST]])
+        self._buckets = np.array([buckets_for(int(price)) for price in self._farthest], np.int64)
+        self._prices = np.zeros(len(self._farthest), np.int64)
+        self._volatility = np.ones(len(self._farthest))
         self._set_prices_from_valuation()
 
     def _make_lists(self) -> None:
@@ -159,7 +144,7 @@ class Watch:
         self._truth = np.zeros(accounts, np.uint8)
         self._marks = np.zeros(accounts, np.uint8)
         self._pending = np.zeros(accounts, np.int32)
-        self._changed = np.zeros(accounts, np.int32)
+        self._changed = np.zeros(2 * accounts + 16, np.int32)  # judged and settled in one tick: an account counts twice
 
     def _lists(self) -> tuple[Any, ...]:
         return self._nodes, self._heads, self._variables, self._first_nodes, self._counters
@@ -335,8 +320,10 @@ class Watch:
         room = max(new, old + old // 4 + 16)
         for name in ("_first_nodes", "statuses", "_truth", "_marks", "_pending", "_changed"):
             array = getattr(self, name)
-            grown = np.full(room, NOTHING if name == "_first_nodes" else 0, array.dtype)
-            grown[:old] = array
+            grown = np.full(
+                2 * room + 16 if name == "_changed" else room, NOTHING if name == "_first_nodes" else 0, array.dtype
+            )
+            grown[: len(array)] = array
             setattr(self, name, grown)
 
     def funding_moved(self, market: int) -> Changes:
@@ -344,6 +331,18 @@ class Watch:
         for markets, _, _ in self._levels:
             markets[market, k.FUNDING_INDEX] = self._valuation.funding[market]
         return self.reexamine([market])
+
+    def adopt(self, valuation: Valuation) -> Changes:
+        """Take other rules in: accounts that hold a changed market or asset are judged anew, the others keep theirs."""
+        old_levels, old_terms = self._levels, self._terms
+        self._valuation = valuation
+        self._make_tables()
+        self._unpriced = bool((self._prices == 0).any())
+        touched = changed_variables(old_levels, old_terms, self._levels, self._terms)
+        if touched is None:
+            self._make_lists()
+            return self.watch_all()
+        return self.reexamine(touched)
 
     def reexamine(self, variables: Iterable[int]) -> Changes:
         """Judge every account that has a trigger on one of these variables anew, and all that are pending."""
@@ -391,11 +390,3 @@ class Watch:
         self._refresh()
         judge_all(self._rows(), 0, self._book.count, self._levels, self._truth)
         return self._truth
-
-
-def _jumps(market: MarketTable) -> bool:
-    return market.market.tier_kind == "whole_position" and not market.by_size and len(market.tiers[CALL]) > 1
-
-
-def _is_steep(market: MarketTable) -> bool:
-    return any(row[2] >= units.RATE_ONE for level in (CALL, MAINTENANCE) for row in market.tiers[level])

@@ -13,10 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from marginkeep import units
 from marginkeep.book import columns as c
 from marginkeep.book import kernels as k
 from marginkeep.book.compiled import kernel
+from marginkeep.book.watch_limits import (
+    HIGHEST,
+    JUMPS,
+    LOWEST,
+    STEEP,
+    coin_limit,
+    edge_of_tier,
+    position_limit,
+    share,
+    worth,
+)
 from marginkeep.book.watch_lists import DOWN, UP, add_node
 
 if TYPE_CHECKING:
@@ -30,10 +40,6 @@ HEALTHY: Final = 0
 CALLED: Final = 1
 BREACHED: Final = 2
 
-NUMERATOR, DENOMINATOR, LOWEST, HIGHEST, JUMPS, STEEP = range(6)
-"""Columns of `payoffs` (and, the first four, of `coins`): value of a lot or unit as a fraction, price limits, whether
-tiers jump (whole position, by value), whether a rate reaches 1, so that a gain need not be greatest at an end."""
-
 CALL_LEVEL: Final = 0
 MAINTENANCE_LEVEL: Final = 1
 
@@ -46,163 +52,6 @@ SLACK, DEFICIT, SLACK_LEFT, DEFICIT_LEFT, BUDGET, GOAL, LOW, HIGH, SLACK_BASE, D
 BASE: Final = 10_000
 """Reporting units that every term gets before exposures count, where there is enough: else what rounding takes would
 leave a small term no room at all, and any move of its price would have the account looked at."""
-
-_SEARCH_ROUNDS: Final = 12
-_CLOSE_ENOUGH: Final = 6
-"""A trigger is taken when the bracket is shorter than 1/2^6 of its distance, or the allowance used but for 1/2^6."""
-
-_FAR: Final = 4e18
-_SMALL: Final = 1e-9
-
-
-@kernel(inline="always")
-def _worth(size: int, fixed: int, number: int, price: int, markets: Rows, tiers: Rows, payoffs: Rows) -> Any:
-    """Return counted profit less requirement of a position at a price, in settle units; `fixed` = funding - cost."""
-    if markets[number, k.SIGN] > 0:
-        x, y = price * payoffs[number, NUMERATOR], payoffs[number, DENOMINATOR]
-    else:
-        x, y = payoffs[number, NUMERATOR], price * payoffs[number, DENOMINATOR]
-    sign = markets[number, k.SIGN]
-    value = sign * size * x if y == 1 else k._signed_value(size, sign, x, y)  # a division costs more than all the rest
-    profit = value + fixed
-    if profit > 0 and markets[number, k.PROFIT_WEIGHT] != units.RATE_ONE:
-        profit = k._rate_floor(profit, markets[number, k.PROFIT_WEIGHT])
-    return profit - k._size_requirement(size, number, markets, tiers, x, y)
-
-
-@kernel(inline="always")
-def _tier_number(size: int, number: int, price: int, markets: Rows, tiers: Rows, payoffs: Rows) -> Any:
-    if markets[number, k.SIGN] > 0 and payoffs[number, DENOMINATOR] == 1:
-        notional = abs(size) * price * payoffs[number, NUMERATOR]
-    elif markets[number, k.SIGN] > 0:
-        notional = k._notional(size, price * payoffs[number, NUMERATOR], payoffs[number, DENOMINATOR])
-    else:
-        notional = k._notional(size, payoffs[number, NUMERATOR], price * payoffs[number, DENOMINATOR])
-    return k._tier_at(notional, number, markets, tiers)
-
-
-@kernel()
-def _edge_of_tier(size: int, number: int, price: int, bound: int, markets: Rows, tiers: Rows, payoffs: Rows) -> int:
-    """Return the price nearest to `bound` at which a jumping position is still in the tier it is in at `price`."""
-    here = _tier_number(size, number, price, markets, tiers, payoffs)
-    if _tier_number(size, number, bound, markets, tiers, payoffs) == here:
-        return bound
-    inside, outside = price, bound
-    while abs(outside - inside) > 1:
-        middle = (inside + outside) // 2
-        if _tier_number(size, number, middle, markets, tiers, payoffs) == here:
-            inside = middle
-        else:
-            outside = middle
-    return inside
-
-
-@kernel()
-def _first_guess(
-    size: int, number: int, price: int, allowed: int, rising: bool, markets: Rows, tiers: Rows, payoffs: Rows
-) -> int:
-    """Propose how many ticks of a price move an amount is worth, by the slope at the price; only a proposal."""
-    tier = _tier_number(size, number, price, markets, tiers, payoffs)
-    rate = float(tiers[tier, 2]) / float(units.RATE_ONE)
-    lots = abs(float(size)) * float(payoffs[number, NUMERATOR]) / float(payoffs[number, DENOMINATOR])
-    if markets[number, k.SIGN] > 0:
-        slope = lots * (1.0 + rate if size < 0 else 1.0 - rate)
-        return int(min(_FAR, float(allowed) / max(slope, _SMALL)))
-    value = lots / float(price)
-    move = float(allowed) / max(value * (1.0 + rate if size > 0 else 1.0 - rate), _SMALL)
-    if rising:
-        return int(min(_FAR, float(price) * move / max(1.0 - move, _SMALL)))
-    return int(float(price) * move / (1.0 + move))
-
-
-@kernel()
-def _position_limit(
-    size: int,
-    fixed: int,
-    number: int,
-    price: int,
-    bound: int,
-    allowed: int,
-    gains: bool,
-    here: int,
-    markets: Rows,
-    tiers: Rows,
-    payoffs: Rows,
-) -> int:
-    """Return the price farthest from `price` toward `bound` that is proved to cost (or gain) no more than `allowed`.
-
-    `here` is the worth at `price`. The search narrows a bracket between a distance proved good and one proved bad.
-    """
-    if allowed < 0 or bound == price:
-        return price
-    rising = bound > price
-    sign, step = (-1 if gains else 1), (1 if rising else -1)
-    near, near_change, far, far_change = 0, 0, abs(bound - price) + 1, 0
-    guess = _first_guess(size, number, price, allowed, rising, markets, tiers, payoffs)
-    for round_number in range(_SEARCH_ROUNDS):
-        distance = min(max(guess, near + 1), far - 1)
-        change = sign * (here - _worth(size, fixed, number, price + step * distance, markets, tiers, payoffs))
-        if change <= allowed:
-            near, near_change = distance, change
-        else:
-            far, far_change = distance, change
-        if far - near <= 1 + (near >> _CLOSE_ENOUGH) or allowed - near_change <= allowed >> _CLOSE_ENOUGH:
-            break
-        if far_change == 0:
-            guess = near * 2 + 1
-        elif round_number % 3 == 2:
-            guess = (near + far) // 2
-        else:
-            share = float(allowed - near_change) / max(1.0, float(far_change - near_change))
-            guess = near + int(float(far - near) * share)
-    return price + step * near
-
-
-@kernel()
-def _coin_worth(amount: int, others: int, price: int, asset: int, assets: Rows, coins: Rows) -> int:
-    """Return what a balance (weighted) and `others` coin units are worth at a price, in reporting units."""
-    x, y = price * coins[asset, NUMERATOR], coins[asset, DENOMINATOR]
-    worth = k._convert_floor(amount, x, y)
-    weight = assets[asset, 2] if amount >= 0 else assets[asset, 3]
-    return k._rate_floor(worth, weight) + k._convert_floor(others, x, y)
-
-
-@kernel()
-def _coin_limit(
-    amount: int,
-    others: int,
-    price: int,
-    bound: int,
-    allowed: int,
-    gains: bool,
-    asset: int,
-    assets: Rows,
-    coins: Rows,
-) -> int:
-    """Return the coin price farthest toward `bound` that costs (or gains) no more than `allowed`: a line, so solved."""
-    if allowed < 0 or bound == price:
-        return price
-    sign = -1 if gains else 1
-    here = _coin_worth(amount, others, price, asset, assets, coins)
-    change = sign * (here - _coin_worth(amount, others, bound, asset, assets, coins))
-    if change <= allowed:
-        return bound
-    step = 1 if bound > price else -1
-    distance = int(float(abs(bound - price)) * (float(allowed) / float(change)))
-    while distance > 0:
-        change = sign * (here - _coin_worth(amount, others, price + step * distance, asset, assets, coins))
-        if change <= allowed:
-            break
-        distance -= 1 + (distance >> 5)
-    return price + step * max(0, distance)
-
-
-@kernel(inline="always")
-def _share(slack: int, left: int, weight: float, weights: float) -> int:
-    """Return a part of the slack in proportion to a weight, never more than what is left: no sum can exceed it."""
-    if weights <= 0.0:
-        return 0
-    return min(left, max(0, int(float(slack) * (weight / weights))))
 
 
 @kernel()
@@ -306,21 +155,20 @@ def _narrow(
     markets: Rows,
     tiers: Rows,
     payoffs: Rows,
-) -> Any:
-    """Narrow the interval in `shares` to where a position loses (or gains) no more than allowed; return its worth.
+) -> None:
+    """Narrow the interval in `shares` to where a position loses (or gains) no more than allowed.
 
     A position moves against its holder in one direction only, so only that end needs a search, unless a rate reaches 1.
     """
-    here = _worth(size, fixed, number, price, markets, tiers, payoffs)
+    here = worth(size, fixed, number, price, markets, tiers, payoffs)
     for side in range(2):
         moves_here = (size > 0) == (side == DOWN)
         if allowed < 0:
             shares[LOW + side] = price
         elif moves_here != gains or payoffs[number, STEEP]:
-            shares[LOW + side] = _position_limit(
+            shares[LOW + side] = position_limit(
                 size, fixed, number, price, shares[LOW + side], allowed, gains, here, markets, tiers, payoffs
             )
-    return here
 
 
 @kernel()
@@ -354,6 +202,7 @@ def _watch_positions(
     positions: Rows,
     account: int,
     status: int,
+    coin_count: int,
     total: float,
     markets: Rows,
     tiers: Rows,
@@ -385,16 +234,23 @@ def _watch_positions(
         price = prices[number]
         shares[LOW], shares[HIGH] = payoffs[number, LOWEST], payoffs[number, HIGHEST]
         if payoffs[number, JUMPS]:
-            shares[LOW] = _edge_of_tier(size, number, price, shares[LOW], markets, tiers, payoffs)
-            shares[HIGH] = _edge_of_tier(size, number, price, shares[HIGH], markets, tiers, payoffs)
+            shares[LOW] = edge_of_tier(size, number, price, shares[LOW], markets, tiers, payoffs)
+            shares[HIGH] = edge_of_tier(size, number, price, shares[HIGH], markets, tiers, payoffs)
         if status != BREACHED:
             allowed = _in_settle_units(shares[BUDGET], x, y)
-            here = _narrow(shares, size, fixed, number, price, allowed, False, markets, tiers, payoffs)
-            room[WORST, place] = here - max(0, allowed) - ROUNDING
+            _narrow(shares, size, fixed, number, price, allowed, False, markets, tiers, payoffs)
         if status != HEALTHY:
             allowed = -1 if payoffs[number, STEEP] else _in_settle_units(shares[GOAL], x, y)
-            here = _narrow(shares, size, fixed, number, price, allowed, True, call_markets, call_tiers, payoffs)
-            room[BEST, place] = here + max(0, allowed) + ROUNDING
+            _narrow(shares, size, fixed, number, price, allowed, True, call_markets, call_tiers, payoffs)
+        if coin_count:
+            low, high = shares[LOW], shares[HIGH]
+            kept = ROUNDING if low < high else 0
+            at_low = worth(size, fixed, number, low, markets, tiers, payoffs)
+            at_high = worth(size, fixed, number, high, markets, tiers, payoffs)
+            room[WORST, place] = min(at_low, at_high) - kept
+            at_low = worth(size, fixed, number, low, call_markets, call_tiers, payoffs)
+            at_high = worth(size, fixed, number, high, call_markets, call_tiers, payoffs)
+            room[BEST, place] = max(at_low, at_high) + kept
         _file_interval(
             shares[LOW], shares[HIGH], payoffs[number, LOWEST], payoffs[number, HIGHEST],
             nodes, heads, variables, first_nodes, counters, account, number,
@@ -442,12 +298,12 @@ def _watch_coins(
         low, high = 1, highest
         if status != BREACHED:
             allowed = shares[BUDGET] - rounding
-            low = _coin_limit(amount, worst, price, low, allowed, False, asset, assets, coins)
-            high = _coin_limit(amount, worst, price, high, allowed, False, asset, assets, coins)
+            low = coin_limit(amount, worst, price, low, allowed, False, asset, assets, coins)
+            high = coin_limit(amount, worst, price, high, allowed, False, asset, assets, coins)
         if status != HEALTHY:
             allowed = shares[GOAL] - rounding
-            low = _coin_limit(amount, best, price, low, allowed, True, asset, call_assets, coins)
-            high = _coin_limit(amount, best, price, high, allowed, True, asset, call_assets, coins)
+            low = coin_limit(amount, best, price, low, allowed, True, asset, call_assets, coins)
+            high = coin_limit(amount, best, price, high, allowed, True, asset, call_assets, coins)
         _file_interval(low, high, 1, highest, nodes, heads, variables, first_nodes, counters, account, variable)
 
 
@@ -455,10 +311,10 @@ def _watch_coins(
 def _take_share(shares: Rows, weight: float, total: float) -> None:
     """Take a term's part out of the slack and the goal that are left; integers, so that no sum exceeds the whole."""
     shares[BUDGET] = min(
-        shares[SLACK_LEFT], shares[SLACK_BASE] + _share(shares[SLACK], shares[SLACK_LEFT], weight, total)
+        shares[SLACK_LEFT], shares[SLACK_BASE] + share(shares[SLACK], shares[SLACK_LEFT], weight, total)
     )
     shares[GOAL] = min(
-        shares[DEFICIT_LEFT], shares[DEFICIT_BASE] + _share(shares[DEFICIT], shares[DEFICIT_LEFT], weight, total)
+        shares[DEFICIT_LEFT], shares[DEFICIT_BASE] + share(shares[DEFICIT], shares[DEFICIT_LEFT], weight, total)
     )
     shares[SLACK_LEFT] -= shares[BUDGET]
     shares[DEFICIT_LEFT] -= shares[GOAL]
@@ -514,7 +370,8 @@ def set_triggers(
     shares[SLACK] -= terms * shares[SLACK_BASE]
     shares[DEFICIT] = shares[DEFICIT_LEFT] - terms * shares[DEFICIT_BASE]
     _watch_positions(
-        accounts, positions, account, status, total, markets, tiers, call_markets, call_tiers, payoffs, prices,
+        accounts, positions, account, status, coin_count, total,
+        markets, tiers, call_markets, call_tiers, payoffs, prices,
         nodes, heads, variables, first_nodes, counters, weights, room, shares,
     )  # fmt: skip
     if coin_count:

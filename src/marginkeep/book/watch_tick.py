@@ -12,13 +12,12 @@ from marginkeep.book.watch_budget import (
     BREACHED,
     CALLED,
     DEFICIT,
-    DENOMINATOR,
     HEALTHY,
-    NUMERATOR,
     SLACK,
     measure_account,
     set_triggers,
 )
+from marginkeep.book.watch_limits import DENOMINATOR, NUMERATOR
 from marginkeep.book.watch_lists import (
     CHANGED,
     DOWN,
@@ -118,6 +117,55 @@ def judge(
 
 
 @kernel()
+def _give_triggers(
+    accounts: Rows,
+    positions: Rows,
+    balances: Rows,
+    account: int,
+    status: int,
+    call_markets: Rows,
+    call_tiers: Rows,
+    call_assets: Rows,
+    markets: Rows,
+    tiers: Rows,
+    assets: Rows,
+    payoffs: Rows,
+    coins: Rows,
+    reporting: int,
+    prices: Rows,
+    volatility: Any,
+    nodes: Any,
+    heads: Any,
+    variables: Rows,
+    first_nodes: Any,
+    counters: Rows,
+    weights: Any,
+    room: Rows,
+    shares: Rows,
+) -> None:
+    """Set an account's triggers at the levels that its status asks for: slack at one, way back up at the other."""
+    if status == HEALTHY:
+        set_triggers(
+            accounts, positions, balances, account, status, call_markets, call_tiers, call_assets,
+            call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
+            nodes, heads, variables, first_nodes, counters, weights, room, shares,
+        )  # fmt: skip
+    elif status == CALLED:
+        set_triggers(
+            accounts, positions, balances, account, status, markets, tiers, assets,
+            call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
+            nodes, heads, variables, first_nodes, counters, weights, room, shares,
+        )  # fmt: skip
+    else:
+        shares[DEFICIT] = -shares[SLACK]
+        set_triggers(
+            accounts, positions, balances, account, status, markets, tiers, assets,
+            markets, tiers, assets, payoffs, coins, reporting, prices, volatility,
+            nodes, heads, variables, first_nodes, counters, weights, room, shares,
+        )  # fmt: skip
+
+
+@kernel()
 def settle_pending(
     book: Any,
     levels: Any,
@@ -164,25 +212,11 @@ def settle_pending(
             changed[counters[CHANGED]] = account
             counters[CHANGED] += 1
             statuses[account] = status
-        if status == HEALTHY:
-            set_triggers(
-                accounts, positions, balances, account, status, call_markets, call_tiers, call_assets,
-                call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
-                nodes, heads, variables, first_nodes, counters, weights, room, shares,
-            )  # fmt: skip
-        elif status == CALLED:
-            set_triggers(
-                accounts, positions, balances, account, status, markets, tiers, assets,
-                call_markets, call_tiers, call_assets, payoffs, coins, reporting, prices, volatility,
-                nodes, heads, variables, first_nodes, counters, weights, room, shares,
-            )  # fmt: skip
-        else:
-            shares[DEFICIT] = -shares[SLACK]
-            set_triggers(
-                accounts, positions, balances, account, status, markets, tiers, assets,
-                markets, tiers, assets, payoffs, coins, reporting, prices, volatility,
-                nodes, heads, variables, first_nodes, counters, weights, room, shares,
-            )  # fmt: skip
+        _give_triggers(
+            accounts, positions, balances, account, status, call_markets, call_tiers, call_assets,
+            markets, tiers, assets, payoffs, coins, reporting, prices, volatility,
+            nodes, heads, variables, first_nodes, counters, weights, room, shares,
+        )  # fmt: skip
     for place in range(settled, count):
         pending[place - settled] = pending[place]
     counters[PENDING] = count - settled

@@ -3,6 +3,7 @@
 from marginkeep.clearing.clearinghouse import Clearinghouse
 from marginkeep.clearing.commands import (
     AddMargin,
+    AdoptRulebook,
     AdvanceTime,
     ChangeMode,
     Command,
@@ -25,6 +26,7 @@ from marginkeep.clearing.snapshot import restore_snapshot, state_hash, take_snap
 
 __all__ = [
     "AddMargin",
+    "AdoptRulebook",
     "AdvanceTime",
     "ChangeMode",
     "Clearinghouse",

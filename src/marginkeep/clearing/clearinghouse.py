@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from marginkeep.clearing import cash, commands, pricing, trading
+from marginkeep.clearing import cash, commands, governance, pricing, trading
 from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import State
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
 
 NAME_LENGTH_MAX: Final = 64
+TEXT_LENGTH_MAX: Final = 2**22
 
 _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
     commands.Deposit: cash.deposit,
@@ -35,9 +36,10 @@ _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
     commands.SetPrices: pricing.set_prices,
     commands.PayFunding: pricing.pay_funding,
     commands.AdvanceTime: pricing.advance_time,
+    commands.AdoptRulebook: governance.adopt_rulebook,
 }
 
-_MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding)
+_MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding, commands.AdoptRulebook)
 """Commands after which any account may be below maintenance."""
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -46,6 +48,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "taker": ("buyer", "seller"),
 }
 _TABLES: Final = ("marks", "prices")
+_TEXTS: Final = ("rules",)
 
 
 class Clearinghouse:
@@ -114,6 +117,9 @@ def _require_well_formed(command: commands.Command) -> None:
             _require_integer(name, value)
         elif name in _TABLES:
             _require_table(name, value)
+        elif name in _TEXTS:
+            if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
+                raise Refusal("bad_text", f"{name} must be text of at most {TEXT_LENGTH_MAX} characters")
         elif field.type is str or value is not None:
             _require_name(name, value)
 

@@ -123,6 +123,12 @@ class TopUpFund(Command, frozen=True, kw_only=True):
     amount: int
 
 
+class AdoptRulebook(Command, frozen=True, kw_only=True):
+    """Replace the rulebook by another, given as TOML text; units of existing assets and markets must stay."""
+
+    rules: str
+
+
 AnyCommand = (
     Deposit
     | Withdraw
@@ -137,6 +143,7 @@ AnyCommand = (
     | PayFunding
     | AdvanceTime
     | TopUpFund
+    | AdoptRulebook
 )
 
 

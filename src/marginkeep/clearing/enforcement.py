@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.health import measure
 from marginkeep.book.scan import below
-from marginkeep.clearing.commands import PayFunding, SetPrices
+from marginkeep.clearing.commands import AdoptRulebook, PayFunding, SetPrices
 from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
 from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.clearing.transaction import Transaction
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from marginkeep.margin.solvency import Measure
 
 
-def enforce(state: State, command: SetPrices | PayFunding) -> tuple[Event, ...]:
+def enforce(state: State, command: SetPrices | PayFunding | AdoptRulebook) -> tuple[Event, ...]:
     """Liquidate every account that the new prices or funding have brought below maintenance.
 
     In account order, each in a transaction of its own. Small books are scanned; large ones have a watch, which finds
@@ -39,7 +39,7 @@ def enforce(state: State, command: SetPrices | PayFunding) -> tuple[Event, ...]:
     return (*events, *_check_itself(state, state.watch))
 
 
-def _find_breached(state: State, command: SetPrices | PayFunding) -> list[int]:
+def _find_breached(state: State, command: SetPrices | PayFunding | AdoptRulebook) -> list[int]:
     """Return the indices of accounts below maintenance, rising."""
     if state.watch is None:
         if state.book.count < state.watch_from:
@@ -50,6 +50,8 @@ def _find_breached(state: State, command: SetPrices | PayFunding) -> list[int]:
         return state.watch.breached()
     if isinstance(command, PayFunding):
         changes = state.watch.funding_moved(state.tables.market_index[command.market])
+    elif isinstance(command, AdoptRulebook):
+        changes = state.watch.adopt(state.valuation)
     else:
         changes = state.watch.tick_valuation()
     unhealed = state.watch.take_unhealed()

@@ -119,6 +119,13 @@ class TimeAdvanced(Event, frozen=True, kw_only=True):
     now_ns: int
 
 
+class RulebookAdopted(Event, frozen=True, kw_only=True):
+    """Another rulebook is in force; both are named by their SHA-256."""
+
+    before: str
+    after: str
+
+
 class Halted(Event, frozen=True, kw_only=True):
     """The self-check found a contradiction: from now on only commands that reduce risk are accepted."""
 

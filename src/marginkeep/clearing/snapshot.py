@@ -15,7 +15,7 @@ from marginkeep.errors import InputError
 if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
 
-FORMAT = 1
+FORMAT = 2
 
 
 def take_snapshot(house: Clearinghouse) -> bytes:
