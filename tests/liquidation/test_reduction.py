@@ -234,3 +234,59 @@ def test_after_any_gap_nobody_is_left_below_maintenance(fall):
     for number in range(10):
         assert health(house, f"user{number}", MAINTENANCE) >= 0
     check_conservation(house)
+
+
+def test_a_part_is_enough_where_the_whole_is_not():
+    steep = [
+        {"floor": "0", "initial": "0.02", "maintenance": "0.01"},
+        {"floor": "100000", "initial": "0.2", "maintenance": "0.1"},
+    ]
+    market = {"settle": "USD", "lot": "0.001", "tick": "0.1", "max_price": "1000000", "tiers": steep}
+    costly = {"slippage": "0.01", "penalty": "0.015", "liquidator_share": "0.4"}
+    house = opened(markets={**rulebook_markets(), "BTC-PERP": market}, liquidation=costly)
+    fund(house, "ann", 90_000)
+    house.apply(trade(10_000))
+    event = liquidations(house.apply(prices(btc=42_200)))[0]
+    assert 0 < position(house, "ann", "BTC-PERP").size < 10_000
+    assert event.health_after >= 0
+
+
+def rulebook_markets() -> dict:
+    from tests.houses import INVERSE, JUMPING_TIERS, LINEAR, TIERS
+
+    return {
+        "BTC-PERP": {},
+        "ETH-PERP": {**LINEAR, "lot": "0.01", "tick": "0.01", "tiers": TIERS},
+        "BTC-INV": {**INVERSE, "max_price": "1000000", "tier_unit": "contracts", "tiers": TIERS},
+        "BTC-OKX": {**LINEAR, "tier_kind": "whole_position", "tier_unit": "base", "tiers": JUMPING_TIERS},
+    }
+
+
+def test_the_fund_buys_the_asset_that_is_owed_with_its_reporting_asset():
+    house = opened()
+    house.apply(TopUpFund(asset="USD", amount=usd(100_000)))
+    fund(house, "ann", 0.03, "BTC")
+    house.apply(trade(50_000, price=100_000, market="BTC-INV"))
+    event = liquidations(house.apply(prices(btc=40_000)))[0]
+    assert event.fund_paid > usd(5_000)
+    assert event.bad_debt == 0
+    assert ledger(house, "bad_debt", "BTC") == 0
+    spent = usd(100_000) - ledger(house, "insurance_fund")
+    assert 0 <= spent - event.fund_paid <= 400, "the coin is paid for to the unit, rounded against the fund"
+    check_conservation(house)
+
+
+@given(
+    peak=st.integers(1, 10**6), rise=st.integers(1, 1_000), fall=st.integers(1, 1_000), start=st.integers(-(10**6), 10)
+)
+def test_a_rise_before_a_stop_is_found_even_if_the_whole_is_not_enough(peak, rise, fall, start):
+    def health_after(size):
+        return start + min(size, peak) * rise - max(0, size - peak) * fall
+
+    found = smallest_sufficient(2 * peak, health_after, [peak])
+    enough = [size for size in (found,) if health_after(size) >= 0]
+    if health_after(peak) >= 0:
+        assert enough == [found]
+        assert found == 1 or health_after(found - 1) < 0
+    else:
+        assert found == 2 * peak

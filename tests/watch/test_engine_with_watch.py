@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from marginkeep.clearing import Clearinghouse, Rejected, check_conservation, state_hash
+from marginkeep.book.account import Account, Position
+from marginkeep.clearing import Clearinghouse, Rejected, Trade, check_conservation, state_hash
 from marginkeep.clearing.events import Halted
 from marginkeep.lab.replay import Replay, top_up_fund
-from tests.houses import fund, opened, position, prices
+from tests.houses import fund, opened, position, prices, usd
 from tests.lab.test_replay import crash_path, generated_house
 from tests.simulation.test_random_commands import World
 
@@ -48,7 +49,7 @@ def test_a_replay_gives_the_same_state_with_watch_and_with_scan():
 
 @pytest.mark.without_shadows("the defect is planted by hand; replicas do not have it")
 def test_a_contradiction_halts_what_adds_risk_and_nothing_else():
-    from marginkeep.clearing import Deposit, ReserveOrder, Trade, Withdraw
+    from marginkeep.clearing import Deposit, ReserveOrder, Withdraw
 
     house = opened()
     house.state.watch_from = 0
@@ -69,3 +70,41 @@ def test_a_contradiction_halts_what_adds_risk_and_nothing_else():
     less = Trade(market="BTC-PERP", buyer="external", seller="ann", size=10, price=501_000, taker="buyer")
     assert not isinstance(house.apply(less)[0], Rejected)
     assert position(house, "ann", "BTC-PERP").size == 990
+
+
+@pytest.mark.without_shadows("2,500 accounts, added by hand: the two houses are compared with one another")
+def test_everybody_breached_at_once_is_no_problem():
+    results = []
+    for watch_from in (0, 10**9):
+        house = opened()
+        house.state.watch_from = watch_from
+        for number in range(2_500):
+            house.state.add_account(f"user{number}", long_one())
+        house.state.open_ledger()
+        house.apply(prices(btc=50_000))
+        events = house.apply(prices(btc=25_000))
+        events += house.apply(prices(btc=24_000))
+        results.append((state_hash(house), sum(type(event).__name__ == "Liquidated" for event in events)))
+    assert results[0] == results[1]
+    assert results[0][1] == 2_500
+
+
+def long_one() -> Account:
+    """A long of 0.1 BTC at 50,000 with 300 USD."""
+    return Account(balances={0: usd(300)}, positions={0: Position(size=100, cost=usd(5_000))})
+
+
+def test_an_account_that_has_healed_is_not_liquidated():
+    """A liquidation that can sell nothing leaves an account below maintenance; then it is funded."""
+    results = []
+    for watch_from in (0, 10**9):
+        house = opened()
+        house.state.watch_from = watch_from
+        house.apply(prices(btc=50_000))
+        fund(house, "ann", 1_100)
+        house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+        house.state.watch and house.state.watch._unhealed.append(house.state.index["ann"])
+        events = house.apply(prices(btc=50_001))
+        results.append([type(event).__name__ for event in events])
+        assert position(house, "ann", "BTC-PERP").size == 1_000
+    assert results[0] == results[1] == ["PricesSet"]

@@ -10,6 +10,7 @@ from marginkeep.book.account import MODES, SYSTEM
 from marginkeep.book.health import equity, measure, position_terms, position_value
 from marginkeep.book.threshold_prices import bankruptcy_price, liquidation_price
 from marginkeep.margin.tiered import notional
+from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.model import CALL, INITIAL, MAINTENANCE
 from marginkeep.units import format_exact, format_ratio, format_units
 
@@ -121,9 +122,9 @@ def state_position(account: Account, market: MarketTable, valuation: Valuation) 
     return PositionStatement(
         market=market.name,
         settle=rules.settle,
-        size=format_exact(position.size * rules.lot),
+        size=exact_text(position.size * rules.lot),
         notional=format_units(value, settle.decimals),
-        mark=format_exact(valuation.marks[market.index] * rules.tick),
+        mark=exact_text(valuation.marks[market.index] * rules.tick),
         unrealized_pnl=format_units(initial.profit, settle.decimals),
         initial_margin=format_units(initial.requirement, settle.decimals),
         maintenance_margin=format_units(maintenance.requirement, settle.decimals),
@@ -150,24 +151,31 @@ def _reasons(
         f"health at maintenance = collateral {money(maintenance.collateral)} - requirement "
         f"{money(maintenance.requirement)} = {money(maintenance.health)}"
     )
-    lines.append(_verdict(status, money(initial.health), *(money(-level.health) for level in measures)))
+    lines.append(
+        _verdict(
+            status,
+            money(equity(account, valuation)),
+            money(initial.health),
+            *(money(-level.health) for level in measures),
+        )
+    )
     return lines
 
 
-def _verdict(status: str, free: str, below_initial: str, below_call: str, below_maintenance: str) -> str:
+def _verdict(status: str, own: str, free: str, below_initial: str, below_call: str, below_maintenance: str) -> str:
     return {
         HEALTHY: f"healthy: {free} above the initial requirement is free",
         REDUCE_ONLY: f"reduce only: {below_initial} short of the initial requirement; new risk is refused",
         MARGIN_CALL: f"margin call: {below_call} short of the call requirement, {below_initial} short of the initial "
         f"requirement; deposit or reduce",
         LIQUIDATABLE: f"liquidatable: {below_maintenance} short of the maintenance requirement",
-        BANKRUPT: f"bankrupt: equity is negative; {below_maintenance} short of the maintenance requirement",
+        BANKRUPT: f"bankrupt: equity is negative, {own}; what all its assets fetch does not pay its debts",
     }[status]
 
 
 def _balance_reason(index: int, amount: int, valuation: Valuation) -> str:
     asset = valuation.tables.assets[index].asset
-    price = format_exact(valuation.prices[index] * asset.tick)
+    price = exact_text(valuation.prices[index] * asset.tick)
     weights = asset.weight if amount >= 0 else asset.debt_weight
     what = "holding" if amount >= 0 else "debt"
     return (
@@ -178,7 +186,7 @@ def _balance_reason(index: int, amount: int, valuation: Valuation) -> str:
 
 def _position_reason(market: MarketTable, position: Position, valuation: Valuation) -> str:
     rules = market.market
-    mark = format_exact(valuation.marks[market.index] * rules.tick)
+    mark = exact_text(valuation.marks[market.index] * rules.tick)
     if position.size == 0:
         return f"{rules.name} no position at mark {mark}{_orders_reason(market, position)}"
     decimals = valuation.tables.assets[market.settle].asset.decimals
@@ -187,7 +195,7 @@ def _position_reason(market: MarketTable, position: Position, valuation: Valuati
     rate = Fraction(terms.requirement, value) if value else Fraction(0)
     side = "long" if position.size > 0 else "short"
     return (
-        f"{rules.name} {side} {format_exact(abs(position.size) * rules.lot)} at mark {mark}: unrealised profit "
+        f"{rules.name} {side} {exact_text(abs(position.size) * rules.lot)} at mark {mark}: unrealised profit "
         f"{format_units(terms.profit, decimals)} {rules.settle}, maintenance requirement "
         f"{format_units(terms.requirement, decimals)} {rules.settle} = {format_exact(rate, 6)} of "
         f"{format_units(value, decimals)}{_orders_reason(market, position)}"

@@ -40,8 +40,8 @@ class Segment(NamedTuple):
 def liquidation_price(account: Account, market: MarketTable, valuation: Valuation) -> Fraction | None:
     """Return the mark, in ticks, at which the account's maintenance health is zero; None where there is none.
 
-    The crossing nearest to the mark on the losing side; for an account already below maintenance, the nearest one on
-    the winning side: the price that would heal it.
+    The crossing nearest to the mark on the losing side, else the nearest on the other; for an account already below
+    maintenance, the nearest one on the winning side: the price that would heal it.
     """
     position = account.positions[market.index]
     if not valuation.asset_x[market.settle]:
@@ -121,7 +121,8 @@ def _nearest_crossing(segments: list[Segment], here: Fraction) -> Fraction | Non
     """Return the notional at which health changes sign, nearest to `here` on the side that matters.
 
     That side is where health falls, for an unhealthy account where it rises: told by the slope at the mark, since a
-    rate above 1 makes even a long position lose as the price rises.
+    rate above 1 makes even a long position lose as the price rises. Where that side has none, the nearest on the other
+    side counts: a whole-position tier, or profit that is not counted, can sink an account by a move in its favour.
     """
     crossings = [point for segment in segments if (point := _root(segment)) is not None]
     crossings += [
@@ -133,7 +134,7 @@ def _nearest_crossing(segments: list[Segment], here: Fraction) -> Fraction | Non
     rising = 1 if local.slope > 0 else -1
     side = -rising if local.at(here) >= 0 else rising
     beyond = [point for point in crossings if (point - here) * side >= 0]
-    return min(beyond, key=lambda point: abs(point - here), default=None)
+    return min(beyond or crossings, key=lambda point: abs(point - here), default=None)
 
 
 def _root(segment: Segment) -> Fraction | None:

@@ -55,7 +55,7 @@ def _find_breached(state: State, command: SetPrices | PayFunding | AdoptRulebook
     else:
         changes = state.watch.tick_valuation()
     unhealed = state.watch.take_unhealed()
-    return sorted({*changes.breached, *unhealed}) if unhealed else changes.breached
+    return sorted({*changes.breached, *unhealed})
 
 
 def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
@@ -74,6 +74,8 @@ def liquidate(state: State, name: str) -> tuple[Event, ...]:
     tx = Transaction(state)
     account = tx.account(name)
     before = measure(account, state.valuation, MAINTENANCE)
+    if before.health >= 0:
+        return ()  # healed since it was noted: by a deposit, or by what another liquidation has left
     health_target = measure(account, state.valuation, TARGET).health
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
     _release_orders(tx, name)
@@ -150,7 +152,11 @@ def _require_as_planned(booked: Account, planned: Account, name: str) -> None:
 
 
 def _cover_shortfall(tx: Transaction, name: str) -> tuple[int, int]:
-    """Let the fund pay what an empty account owes, record the rest as bad debt; return both in reporting units."""
+    """Let the fund pay what an empty account owes, record the rest as bad debt; return both in reporting units.
+
+    The fund pays in the asset owed, and where it has too little of that, by buying it from the liquidator at its price
+    with the reporting asset.
+    """
     account = tx.account(name)
     if any(p.size for p in account.positions.values()) or any(b > 0 for b in account.balances.values()):
         return 0, 0
@@ -160,10 +166,26 @@ def _cover_shortfall(tx: Transaction, name: str) -> tuple[int, int]:
             continue
         paid = min(-balance, max(0, tx.ledger_balance(INSURANCE_FUND, asset)))
         tx.post(asset, INSURANCE_FUND, name, paid, "shortfall paid by the fund")
+        paid += _buy_for_fund(tx, name, asset, -balance - paid)
         tx.post(asset, BAD_DEBT, name, -balance - paid, "shortfall nobody paid")
         paid_total -= _reporting(tx.state, asset, -paid)
         bad_total -= _reporting(tx.state, asset, balance + paid)
     return paid_total, bad_total
+
+
+def _buy_for_fund(tx: Transaction, name: str, asset: int, owed: int) -> int:
+    """Pay up to `owed` of an asset out of the fund's reporting asset; return how much of it was paid."""
+    reporting, valuation = tx.state.tables.reporting, tx.state.valuation
+    fund = max(0, tx.ledger_balance(INSURANCE_FUND, reporting))
+    if owed <= 0 or asset == reporting or not fund or not valuation.prices[asset]:
+        return 0
+    bought = min(owed, convert_floor(fund, valuation.asset_y[asset], valuation.asset_x[asset]))
+    price = -convert_floor(-bought, valuation.asset_x[asset], valuation.asset_y[asset])
+    if price > fund:
+        return 0
+    tx.post(reporting, INSURANCE_FUND, LIQUIDATOR, price, "asset bought by the fund")
+    tx.post(asset, LIQUIDATOR, name, bought, "shortfall paid by the fund")
+    return bought
 
 
 def _reporting(state: State, asset: int, amount: int) -> int:

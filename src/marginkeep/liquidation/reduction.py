@@ -99,8 +99,16 @@ def _reduce_leg(state: Account, market: MarketTable, valuation: Valuation) -> Cl
         close_position(trial, market, side * lots, valuation)
         return measure(trial, valuation, TARGET).health
 
-    lots = smallest_sufficient(abs(held), health_after)
+    lots = smallest_sufficient(abs(held), health_after, _tier_stops(market, abs(held), valuation))
     return close_position(state, market, side * lots, valuation)
+
+
+def _tier_stops(market: MarketTable, held: int, valuation: Valuation) -> list[int]:
+    """Return the sizes whose closing leaves a position just below a tier's floor, rising."""
+    x, y = valuation.market_x[market.index], valuation.market_y[market.index]
+    floors = [row[0] for row in reversed(market.tiers[TARGET]) if row[0]]
+    kept = [floor - 1 if market.by_size else (floor - 1) * y // x for floor in floors]
+    return [held - lots for lots in kept if 0 < lots < held]
 
 
 def close_position(state: Account, market: MarketTable, size: int, valuation: Valuation) -> Close:

@@ -5,26 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
-def smallest_sufficient(largest: int, health_after: Callable[[int], int]) -> int:
-    """Return the smallest size in [1, largest] with `health_after(size) >= 0`, or `largest` if none is found.
+def smallest_sufficient(largest: int, health_after: Callable[[int], int], stops: Sequence[int] = ()) -> int:
+    """Return the smallest size in [1, largest] with `health_after(size) >= 0`, or `largest` if there is none.
 
     Parameters
     ----------
     largest : the whole position, in lots (or a whole holding, in smallest units)
-    health_after : health once `size` is closed; non-decreasing in size wherever closing helps
-
-    Notes
-    -----
-    Each round tries where the secant through the bracket crosses zero, and every third round the middle, so the
-    number of tries is a handful when health is nearly linear and never more than a few times log2(largest).
+    health_after : health once `size` is closed; between two stops it rises or falls throughout
+    stops : sizes at which its course may change, rising: those that bring a position down to a tier's floor. Closing
+        the first part of a large position releases more than closing the rest, which may even cost more than it
+        releases; then a part is enough where the whole is not.
     """
-    high, at_high = largest, health_after(largest)
-    if at_high < 0:
-        return largest
-    low, at_low = 0, health_after(0)
+    below, at_below = 0, health_after(0)
+    for stop in (*(size for size in stops if 0 < size < largest), largest):
+        at_stop = health_after(stop)
+        if at_stop >= 0:
+            return _crossing(below, at_below, stop, at_stop, health_after)
+        below, at_below = stop, at_stop
+    return largest
+
+
+def _crossing(low: int, at_low: int, high: int, at_high: int, health_after: Callable[[int], int]) -> int:
+    """Return the smallest size in (low, high] that is enough, given that `high` is.
+
+    Each round tries where the secant through the bracket crosses zero, and every third round the middle, so the number
+    of tries is a handful when health is nearly linear and never more than a few times log2(high - low).
+    """
     tries = 0
     while high - low > 1:
         tries += 1
