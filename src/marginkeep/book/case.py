@@ -20,7 +20,7 @@ from marginkeep.rulebook.reading import parse_file
 from marginkeep.rulebook.tables import Tables, build_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from fractions import Fraction
     from pathlib import Path
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case ready to evaluate: accounts by id, in file order, isolated positions as accounts `owner/market`."""
+    """A case ready to evaluate: accounts by id, in file order, isolated positions as accounts `owner/market`.
+
+    An isolated account whose positions all have a margin of their own is these accounts, and none besides.
+    """
 
     rulebook: Rulebook
     tables: Tables
@@ -61,11 +64,16 @@ def read_case(table: dict[str, Any], prices: Mapping[str, str] | None = None, na
     tables = build_tables(rulebook, every_tier=True)
     valuation = read_valuation(tables, stated)
     accounts: dict[str, Account] = {}
+    left_out: set[str] = set()
     for row in fields.rows("accounts"):
-        for key, account in _read_account(row, rulebook, valuation):
-            if key in accounts:
+        read = _read_account(row, rulebook, valuation)
+        for key, account in read:
+            if key in accounts or key in left_out:
                 raise RulebookError(f"{row.at('id')} is {key!r}, which another account has: ids must be unique")
-            accounts[key] = account
+            if len(read) > 1 and _holds_nothing_itself(account):
+                left_out.add(key)
+            else:
+                accounts[key] = account
     fields.finish()
     return Case(rulebook, tables, valuation, accounts)
 
@@ -88,11 +96,21 @@ def _read_account(row: Fields, rulebook: Rulebook, valuation: Valuation) -> list
     for item in row.rows("orders", []):
         _read_order(item, rulebook, valuation, account, dict(children), name)
     row.finish()
-    _check_shape(row, account)
+    _check_shape(row, account, children)
     return [(name, account), *children]
 
 
-def _check_shape(row: Fields, account: Account) -> None:
+def _holds_nothing_itself(account: Account) -> bool:
+    """Tell whether an isolated account is only the owner of others."""
+    return account.mode == ISOLATED and not account.positions and not account.balances
+
+
+def _check_shape(row: Fields, account: Account, children: Sequence[object]) -> None:
+    if account.mode == ISOLATED and children and account.balances and not account.positions:
+        raise RulebookError(
+            f"{row.at('balances')}: the account is isolated and its positions have margins of their own, so nothing "
+            f'would use the balances; add them to a margin, leave them out, or use mode = "cross"'
+        )
     if account.mode == ISOLATED and len(account.positions) > 1:
         raise RulebookError(
             f"{row.at('positions')}: an isolated account backs one position; give each position its own margin "

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 RESULT_DONE, RESULT_NO_NODES, RESULT_MANY, RESULT_TOO_MANY = range(4)
 
+WARMED: Final = 64
+"""Accounts whose rows are brought into the cache together."""
+
 NODES_NEEDED: Final = 4 * 256
 """Free nodes that must be at hand before an account is budgeted: two ends for each of its terms, twice over."""
 
@@ -225,12 +228,34 @@ def settle_pending(
 
 
 @kernel()
-def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any, count: int) -> None:
-    """Judge the first `count` of some accounts exactly, and leave their triggers: much cheaper than new ones."""
+def _warm(accounts: Rows, positions: Rows, balances: Rows, listed: Any, begin: int, end: int) -> int:
+    """Read a little of each account's rows: many waits for memory overlap here, where judging waits for each in turn."""
+    warmth = 0
+    for place in range(begin, end):
+        warmth += accounts[listed[place], c.POSITION_START]
+    for place in range(begin, end):
+        account = listed[place]
+        start, count = accounts[account, c.POSITION_START], accounts[account, c.POSITION_COUNT]
+        for slot in range(start, start + min(count, 8)):
+            warmth += positions[slot, c.SIZE]
+        if accounts[account, c.BALANCE_COUNT]:
+            warmth += balances[accounts[account, c.BALANCE_START], c.AMOUNT]
+    return warmth
+
+
+@kernel()
+def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any, count: int) -> int:
+    """Judge the first `count` of some accounts exactly, and leave their triggers: much cheaper than new ones.
+
+    The number returned means nothing; it keeps the compiler from leaving `_warm` out.
+    """
     accounts, positions, balances = book
     (call_markets, call_tiers, call_assets), (markets, tiers, assets) = levels
     statuses, _, _, changed = owned
+    warmth = 0
     for place in range(count):
+        if place % WARMED == 0:
+            warmth += _warm(accounts, positions, balances, listed, place, min(count, place + WARMED))
         account = listed[place]
         status, _, _ = judge(
             accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
@@ -240,6 +265,7 @@ def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any
             counters[CHANGED] += 1
             statuses[account] = status
     counters[JUDGED] += count
+    return warmth
 
 
 @kernel()
