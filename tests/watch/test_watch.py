@@ -103,6 +103,25 @@ def test_new_accounts_are_taken_in():
         assert world.missed() == []
 
 
+def test_a_filed_interval_has_the_account_judged_when_a_price_leaves_it():
+    world = World(11, 300)
+    healthy = int(np.nonzero(world.watch.statuses[2:] == HEALTHY)[0][0]) + 2
+    market = world.tables.market_index["LIN"]
+    mark = world.valuation.marks[market]
+    for leave in (mark + 11, mark - 11):
+        world.valuation.set_mark(market, mark)
+        world.watch.tick_valuation()
+        world.watch.file_interval(healthy, market, mark - 10, mark + 10)
+        for price, judged in ((mark + 10, 0), (mark - 10, 0), (leave, 1)):
+            before = world.watch.evaluated
+            world.valuation.set_mark(market, price)
+            world.watch.tick_valuation()
+            assert world.watch.evaluated - before >= judged
+            if not judged:
+                assert world.watch._first_nodes[healthy] != -1
+        assert world.missed() == []
+
+
 def test_a_first_price_is_noticed_by_those_who_hold_the_asset():
     world = World(9, 300)
     world.valuation.prices[1] = 0

@@ -6,7 +6,6 @@ compare the two on every tick, and in production a slice of accounts is compared
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from marginkeep.book import kernels as k
 from marginkeep.book.columns import POSITION_COUNT
 from marginkeep.book.limits import TERMS_MAX
-from marginkeep.book.watch_budget import BREACHED, CALLED, HEALTHY
+from marginkeep.book.watch_budget import BREACHED, CALLED, HEALTHY, file_interval
 from marginkeep.book.watch_limits import HIGHEST
 from marginkeep.book.watch_lists import (
     BASE_DOWN,
@@ -33,6 +32,7 @@ from marginkeep.book.watch_lists import (
     collect_all,
     reset_lists,
 )
+from marginkeep.book.watch_report import Changes, WatchCounters
 from marginkeep.book.watch_tables import changed_variables, watch_tables
 from marginkeep.book.watch_tick import (
     NODES_NEEDED,
@@ -69,27 +69,6 @@ COLLECTED_LEAST: Final = 5_000
 
 SCANNED_SHARE: Final = 4
 """When more than one account in this many is pending, a full scan judges everybody at less cost."""
-
-
-@dataclass(slots=True)
-class WatchCounters:
-    """What the watch has done; `useful` counts changes of status."""
-
-    ticks: int = 0
-    quiet_ticks: int = 0
-    useful: int = 0
-    full_scans: int = 0
-    audited: int = 0
-    audit_position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Accounts whose status changed in a tick, by index, rising."""
-
-    breached: list[int]
-    called: list[int]
-    cured: list[int]
 
 
 _NO_CHANGES: Final = Changes([], [], [])
@@ -325,6 +304,22 @@ class Watch:
             )
             grown[: len(array)] = array
             setattr(self, name, grown)
+
+    def file_interval(self, account: int, variable: int, low: int, high: int) -> None:
+        """Have an account judged anew as soon as a price leaves [low, high], besides its own triggers.
+
+        This is how accounts whose health is not a sum of terms concave in one price join (options, scenario margin):
+        whoever can bound their health from below on an interval of each variable files these intervals after each
+        verdict. They last until the account is judged again.
+
+        Parameters
+        ----------
+        variable : a market's index, or the number of markets plus an asset's index
+        low, high : ticks, both included
+        """
+        if self._counters[FREE_COUNT] < NODES_NEEDED:
+            self._grow_nodes()
+        file_interval(low, high, 0, int(self._farthest[variable]), *self._lists(), account, variable)
 
     def funding_moved(self, market: int) -> Changes:
         """Judge everybody who holds a market anew after its funding index has moved."""

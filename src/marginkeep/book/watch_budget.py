@@ -172,7 +172,7 @@ def _narrow(
 
 
 @kernel()
-def _file_interval(
+def file_interval(
     low: int,
     high: int,
     lowest: int,
@@ -251,7 +251,7 @@ def _watch_positions(
             at_low = worth(size, fixed, number, low, call_markets, call_tiers, payoffs)
             at_high = worth(size, fixed, number, high, call_markets, call_tiers, payoffs)
             room[BEST, place] = max(at_low, at_high) + kept
-        _file_interval(
+        file_interval(
             shares[LOW], shares[HIGH], payoffs[number, LOWEST], payoffs[number, HIGHEST],
             nodes, heads, variables, first_nodes, counters, account, number,
         )  # fmt: skip
@@ -304,7 +304,7 @@ def _watch_coins(
             allowed = shares[GOAL] - rounding
             low = coin_limit(amount, best, price, low, allowed, True, asset, call_assets, coins)
             high = coin_limit(amount, best, price, high, allowed, True, asset, call_assets, coins)
-        _file_interval(low, high, 1, highest, nodes, heads, variables, first_nodes, counters, account, variable)
+        file_interval(low, high, 1, highest, nodes, heads, variables, first_nodes, counters, account, variable)
 
 
 @kernel(inline="always")
