@@ -229,7 +229,7 @@ def settle_pending(
 
 @kernel()
 def _warm(accounts: Rows, positions: Rows, balances: Rows, listed: Any, begin: int, end: int) -> int:
-    """Read a little of each account's rows: many waits for memory overlap here, where judging waits for each in turn."""
+    """Read a little of each account's rows: waits for memory overlap here, where judging waits for each in turn."""
     warmth = 0
     for place in range(begin, end):
         warmth += accounts[listed[place], c.POSITION_START]
