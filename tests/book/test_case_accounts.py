@@ -50,8 +50,8 @@ def test_the_positions_of_an_isolated_account_may_each_have_a_margin():
     table["markets"]["BTC-2"] = table["markets"]["BTC-PERP"]
     table["prices"]["BTC-2"] = "50000"
     case = read_case(table)
-    assert list(case.accounts) == ["a", "a/BTC-PERP", "a/BTC-2"]
-    assert [account.balances.get(0) for account in case.accounts.values()] == [None, 5000 * 10**6, 6000 * 10**6]
+    assert list(case.accounts) == ["a/BTC-PERP", "a/BTC-2"]  # and no empty account "a"
+    assert [account.balances[0] for account in case.accounts.values()] == [5000 * 10**6, 6000 * 10**6]
 
 
 def test_two_positions_on_one_isolated_balance_are_refused_with_the_cure():
@@ -133,3 +133,29 @@ def test_a_negative_margin_of_an_isolated_position_is_refused():
     assert message == "accounts[0].positions[0].margin is '-5000': collateral must be 0 or more"
     case = read_case(changed(((*POSITION, "mode"), "isolated"), ((*POSITION, "margin"), "0")))
     assert case.accounts["alice/BTC-PERP"].balances == {0: 0}
+
+
+def isolated_account(**fields):
+    own = {"market": "BTC-PERP", "size": "1", "entry": "48000", "margin": "5000"}
+    return {"id": "a", "mode": "isolated", "positions": [own], **fields}
+
+
+def test_an_id_stands_for_one_account_even_if_that_account_is_only_an_owner():
+    with pytest.raises(InputError, match=r"accounts\[1\]\.id is 'a', which another account has"):
+        read_case(accounts(isolated_account(), {"id": "a"}))
+    with pytest.raises(InputError, match=r"accounts\[1\]\.id is 'a', which another account has"):
+        read_case(accounts({"id": "a"}, isolated_account()))
+
+
+def test_balances_that_back_no_position_of_an_isolated_account_are_refused_with_the_cure():
+    with pytest.raises(InputError, match=r"accounts\[0\]\.balances: .*leave them out, or use mode = \"cross\""):
+        read_case(accounts(isolated_account(balances={"USD": "100"})))
+
+
+def test_an_order_keeps_an_isolated_account_whose_positions_have_margins_of_their_own():
+    table = accounts(
+        isolated_account(orders=[{"market": "BTC-2", "side": "buy", "size": "1", "price": "40000"}]),
+    )
+    table["markets"]["BTC-2"] = table["markets"]["BTC-PERP"]
+    table["prices"]["BTC-2"] = "50000"
+    assert list(read_case(table).accounts) == ["a", "a/BTC-PERP"]

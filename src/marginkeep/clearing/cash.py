@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.account import CROSS, ISOLATED, Account
 from marginkeep.clearing.events import BalanceMoved, ModeChanged
-from marginkeep.clearing.state import INSURANCE_FUND, OUTSIDE
+from marginkeep.clearing.state import INSURANCE_FUND, OUTSIDE, RESERVED_NAMES
 from marginkeep.clearing.transaction import Transaction, refuse
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def deposit(tx: Transaction, command: Deposit) -> None:
     if not tx.has_account(command.account):
         if "/" in command.account or ":" in command.account:
             refuse("bad_name", f"account name {command.account!r} contains '/' or ':', which name sub-accounts")
-        if command.account in (INSURANCE_FUND, OUTSIDE, "fees", "bad_debt"):
+        if command.account in RESERVED_NAMES:
             refuse("bad_name", f"{command.account!r} names a ledger account: choose another")
         tx.open_account(command.account, Account(mode=CROSS))
     if tx.user_account(command.account).mode == ISOLATED:

@@ -31,6 +31,9 @@ INSURANCE_FUND: Final = "insurance_fund"
 BAD_DEBT: Final = "bad_debt"
 """Ledger account: minus what accounts lost beyond their collateral and nobody has paid for yet."""
 
+RESERVED_NAMES: Final = (OUTSIDE, FEES, INSURANCE_FUND, BAD_DEBT)
+"""Ledger accounts that no user's account may be named after; the prefixes below contain ':', which none may."""
+
 SETTLEMENT: Final = "settlement:"
 """Prefix: one ledger account a market, the mirror of its open costs (balance = -sum of costs)."""
 

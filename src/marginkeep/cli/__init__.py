@@ -1,4 +1,4 @@
-"""The command `marginkeep`. Exit codes: 0 ok, 1 a stated bar failed, 2 wrong usage or input, 3 a defect."""
+"""The command `marginkeep`. Exit codes: 0 ok, 1 a stated bar failed, 2 wrong usage or input, 3 a defect, 130 Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from marginkeep.errors import InputError, InvariantViolation
 
 EXIT_USAGE = 2
 EXIT_DEFECT = 3
+EXIT_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,7 +34,14 @@ for subcommand in (health, replay, demo, rules):
 def main() -> None:
     """Run the command line; errors of the user's input are one line, never a traceback."""
     try:
-        command.main(prog_name="marginkeep")
+        code = command.main(prog_name="marginkeep", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("marginkeep: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except InputError as error:
         click.echo(f"marginkeep: {error}", err=True)
         sys.exit(EXIT_USAGE)

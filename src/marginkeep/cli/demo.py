@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +49,19 @@ def demo(accounts: int, seed: int, archetype: str, out: Path, as_json: bool) -> 
                 "Liquidated positions pass to the liquidator at mark less slippage; they do not move the market.",
             ),
             repairs=(),
-            reproduce=f"marginkeep demo --accounts {accounts} --seed {seed} --archetype {archetype} --out {out}",
+            reproduce=_command(accounts, seed, archetype, out),
             inputs={"archetype": archetype, "accounts": accounts, "seed": seed},
             report=out / "report.html",
             as_json=as_json,
             rules_text=text,
         )
     )
+
+
+def _command(accounts: int, seed: int, archetype: str, out: Path) -> str:
+    """Return the command line that gives this run again."""
+    words = ["marginkeep", "demo", "--accounts", str(accounts), "--seed", str(seed)]
+    return shlex.join([*words, "--archetype", archetype, "--out", str(out)])
 
 
 def made_up_candles(seed: int, archetype: str) -> Candles:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from marginkeep.book.case import Case
     from marginkeep.book.statement import AccountStatement
@@ -65,10 +66,14 @@ def health(case: Path, stated: tuple[str, ...], wanted: tuple[str, ...], as_json
 def _chosen(case: Case, wanted: tuple[str, ...]) -> list[str]:
     if not case.accounts:
         raise InputError("the case has no accounts: add [[accounts]] with an id")
+    chosen = []
     for name in wanted:
-        if name not in case.accounts:
+        # An isolated account may be nothing but the owner of others, which then stand for it.
+        found = [name] if name in case.accounts else [key for key in case.accounts if key.startswith(f"{name}/")]
+        if not found:
             raise InputError(f"account {name!r} is not in the case: it has {', '.join(list(case.accounts)[:12])}")
-    return [name for name in case.accounts if not wanted or name in wanted]
+        chosen += found
+    return [name for name in case.accounts if not wanted or name in chosen]
 
 
 def _plain(statement: AccountStatement) -> dict[str, Any]:
@@ -114,8 +119,8 @@ def _accounts_table(statements: Sequence[AccountStatement], case: Case, wide: bo
     for item in statements:
         initial = [_cents(item.initial_margin)] if wide else []
         table.add_row(
-            item.id,
-            f"[{STATUS_STYLES[item.status]}]{item.status.replace('_', ' ')}[/]",
+            _literal(item.id),
+            _literal(item.status.replace("_", " "), STATUS_STYLES[item.status]),
             *(_cents(item.equity), *initial, _cents(item.maintenance_margin), _cents(item.health)),
             _short(item.health_factor),
             _short(item.leverage),
@@ -132,7 +137,7 @@ def _positions_table(statements: Sequence[AccountStatement], wide: bool) -> Tabl
             decimals = 2 if position.settle in {"USD", "USDC", "USDT", "EUR"} else 8
             more = [_cents(v, decimals) for v in (position.notional, position.maintenance_margin)] if wide else []
             table.add_row(
-                *(item.id, position.market, position.size, position.mark),
+                *(_literal(item.id), _literal(position.market), position.size, position.mark),
                 *(_cents(position.unrealized_pnl, decimals), *more),
                 _significant(position.liquidation_price),
                 _significant(position.bankruptcy_price),
@@ -144,7 +149,7 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=_literal(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in texts:
         table.add_column(column, overflow="fold")
     for column in numbers:
@@ -153,24 +158,33 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
 
 
 def _explain(console: Console, statement: AccountStatement) -> None:
-    from rich.markup import escape
-
-    console.print(f"[bold]Why {escape(statement.id)}[/] is {statement.status.replace('_', ' ')}:")
+    console.print(_literal(f"Why {statement.id}", "bold") + _literal(f" is {statement.status.replace('_', ' ')}:"))
     for line in statement.why:
-        console.print(f"  - {escape(line)}", soft_wrap=True)
+        console.print(_literal(f"  - {line}"), soft_wrap=True)
     console.print()
 
 
-def _cents(value: str, decimals: int = 2) -> str:
-    from decimal import ROUND_FLOOR, Decimal
+def _literal(text: str, style: str = "") -> Text:
+    """Return text from a file as it is: square brackets in a name are no markup."""
+    from rich.text import Text
 
-    return f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR):,}"
+    from marginkeep.lab.summary import printable
+
+    return Text(printable(text), style=style)
+
+
+def _cents(value: str, decimals: int = 2) -> str:
+    """Write a number rounded down, with thousands separators; exact, however many digits it has."""
+    from fractions import Fraction
+    from math import floor
+
+    count = floor(Fraction(value) * 10**decimals)
+    whole, part = divmod(abs(count), 10**decimals)
+    return f"{'-' if count < 0 else ''}{whole:,}.{part:0{decimals}d}"
 
 
 def _short(value: str | None) -> str:
-    from decimal import ROUND_FLOOR, Decimal
-
-    return "-" if value is None else f"{Decimal(value).quantize(Decimal('0.01'), ROUND_FLOOR):,}"
+    return "-" if value is None else _cents(value)
 
 
 def _significant(value: str | None) -> str:

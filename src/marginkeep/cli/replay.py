@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,24 @@ import click
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from marginkeep.clearing import Clearinghouse
     from marginkeep.lab.candles import Candles
     from marginkeep.lab.opening import PathKind, PricePath
 
 ACCOUNTS_DEFAULT = 10_000
+TIME_FORMATS = (
+    "%Y-%m-%d",
+    *(f"%Y-%m-%d{sep}%H:%M{sec}{zone}" for sep in "T " for sec in (":%S", "") for zone in ("", "%z")),
+)
+
+
+def _in_utc(context: click.Context, option: click.Parameter, moment: datetime | None) -> datetime | None:
+    """Return a time without a zone, which is UTC."""
+    if moment is None or moment.tzinfo is None:
+        return moment
+    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 @click.command()
@@ -25,8 +39,11 @@ ACCOUNTS_DEFAULT = 10_000
 @click.option("--book", type=click.Path(path_type=Path), help="Replay the accounts of this case file instead.")
 @click.option("--rules", type=click.Path(path_type=Path), help="Rulebook (default: an example for the file's markets).")
 @click.option("--symbols", help="Only these symbols of the price file, comma separated.")
-@click.option("--start", type=click.DateTime(), help="First time to replay, UTC.")
-@click.option("--end", type=click.DateTime(), help="Time at which to stop, UTC.")
+@click.option("--start", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="First time to replay, UTC.")
+@click.option("--end", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="Time at which to stop, UTC.")
+@click.option(
+    "--drop-bad-rows", is_flag=True, help="Drop and count rows with a bad price instead of refusing the file."
+)
 @click.option(
     "--path",
     "kind",
@@ -55,11 +72,12 @@ def replay(prices: Path, **options: Any) -> None:
     marginkeep replay --prices candles.parquet --accounts 100000 --seed 7
     marginkeep replay --prices BTCUSDT-1m-2024-08-05.csv --book mine.toml --fail-if "bad_debt>0"
     """  # noqa: D301 - click reads a real backspace as "do not wrap"
-    from marginkeep.cli.session import Session, load_rules, path_assumption, run_session
+    from marginkeep.cli.session import Session, check_report_path, load_rules, path_assumption, run_session
     from marginkeep.lab.bars import check_expressions
     from marginkeep.lab.outcome import FIGURES, file_sha256
 
     check_expressions(options["expressions"], FIGURES)
+    check_report_path(options["report"])
     if options["book"] is not None and options["accounts"] is not None:
         raise InputError("--book and --accounts exclude each other: give the accounts or have them generated")
     candles = _read(prices, options)
@@ -74,6 +92,7 @@ def replay(prices: Path, **options: Any) -> None:
     }
     ignored = (f"Symbols that no market uses: {', '.join(path.unused)}.",) if path.unused else ()
     rounded = (f"{path.rounded:,} prices were rounded to the nearest tick.",) if path.rounded else ()
+    raised = (f"{path.raised:,} prices below half a tick were raised to one tick.",) if path.raised else ()
     run_session(
         Session(
             house=house,
@@ -82,7 +101,7 @@ def replay(prices: Path, **options: Any) -> None:
             fund=options["fund"],
             expressions=options["expressions"],
             assumptions=(path_assumption(options["kind"]), *_assumptions(options)),
-            repairs=(*candles.repairs, *ignored, *rounded),
+            repairs=(*candles.repairs, *ignored, *rounded, *raised),
             reproduce=_command(prices, options),
             inputs=inputs,
             report=options["report"],
@@ -93,16 +112,14 @@ def replay(prices: Path, **options: Any) -> None:
 
 
 def _read(prices: Path, options: dict[str, Any]) -> Candles:
-    from datetime import UTC
-
     from marginkeep.lab.candles import filled, read_candles, window
 
-    symbols = options["symbols"].split(",") if options["symbols"] else None
+    symbols = [symbol.strip() for symbol in options["symbols"].split(",")] if options["symbols"] else None
     moments = [
         None if options[name] is None else int(options[name].replace(tzinfo=UTC).timestamp()) * 10**9
         for name in ("start", "end")
     ]
-    candles = read_candles(prices, symbols=symbols)
+    candles = read_candles(prices, symbols=symbols, drop_bad_rows=options["drop_bad_rows"])
     if moments != [None, None]:
         candles = window(candles, *moments)
     return filled(candles)
@@ -120,7 +137,12 @@ def _open(candles: Candles, rulebook: Any, options: dict[str, Any]) -> tuple[Cle
         return generated_house(rulebook, path, accounts, options["seed"]), path
     case = load_case(options["book"])
     rules = case.rulebook if options["rules"] is None else rulebook
-    held = {case.tables.markets[index].name for account in case.accounts.values() for index in account.positions}
+    held = {
+        case.tables.markets[index].name
+        for account in case.accounts.values()
+        for index, position in account.positions.items()
+        if position.size
+    }
     path = price_path(candles, rules, kind, sorted(held))
     house = open_case(case, rules)
     options["kept"] = keep_case_prices(house.state.valuation, case, path)
@@ -155,7 +177,7 @@ def _command(prices: Path, options: dict[str, Any]) -> str:
         value = options[name]
         if value is not None and not (name == "seed" and options["book"] is not None):
             words += [f"--{name}", value.isoformat() if name in ("start", "end") else str(value)]
-    words += ["--path", options["kind"]]
+    words += ["--path", options["kind"], *(["--drop-bad-rows"] if options["drop_bad_rows"] else [])]
     for expression in options["expressions"]:
         words += ["--fail-if", expression]
     return shlex.join(words)

@@ -52,10 +52,11 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("parameter", "before", "after", box=box.SIMPLE_HEAD, pad_edge=False)
     for change in changes:
-        table.add_row(change.path, change.before or "-", change.after or "-")
+        table.add_row(*(Text(value or "-") for value in (change.path, change.before, change.after)))
     Console(highlight=False).print(table)
     click.echo(f"{len(changes)} parameters differ")
 
@@ -65,8 +66,7 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
 def example(prices: Path) -> None:
     """Print a rulebook for the markets of a price file, a starting point to edit."""
     from marginkeep.lab.candles import filled, read_candles
-    from marginkeep.lab.example_rules import example_rules_text
+    from marginkeep.lab.example_rules import example_rules_text, price_ranges
 
     candles = filled(read_candles(prices))
-    highest = dict(zip(candles.symbols, candles.high.max(axis=0).tolist(), strict=True))
-    click.echo(example_rules_text(highest), nl=False)
+    click.echo(example_rules_text(*price_ranges(candles)), nl=False)

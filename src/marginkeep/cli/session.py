@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import click
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from marginkeep.clearing import Clearinghouse
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 EXIT_BAR_FAILED = 1
 EXIT_INTERRUPTED = 130
+RUN_FILE = "run.json"
+RULES_FILE = "rules.toml"
 FUND_OF_OPEN_INTEREST = 50
 """Without --fund, the insurance fund starts with one part in this many of open interest."""
 
@@ -47,14 +53,13 @@ class Session:
 
 def load_rules(rules: Path | None, candles: Candles) -> tuple[Rulebook, str | None]:
     """Return the stated rulebook, or the example for these markets together with its text."""
-    from marginkeep.lab.example_rules import example_rules_text
+    from marginkeep.lab.example_rules import example_rules_text, price_ranges
     from marginkeep.rulebook import load_rulebook, read_rulebook
     from marginkeep.rulebook.reading import parse_text
 
     if rules is not None:
         return load_rulebook(rules), None
-    highest = dict(zip(candles.symbols, candles.high.max(axis=0).tolist(), strict=True))
-    text = example_rules_text(highest)
+    text = example_rules_text(*price_ranges(candles))
     return read_rulebook(parse_text(text, ".toml", "the example rulebook")), text
 
 
@@ -93,12 +98,13 @@ def run_session(session: Session) -> None:
         amount = rulebook.units(rulebook.reporting, session.fund)
         if amount < 0:
             raise InputError(f"--fund is {session.fund}: give 0 or more")
+    check_report_path(session.report)
     top_up_fund(session.house, amount)
     replay = Replay(session.house, session.path)
-    try:
-        _prepare_folder(session.report.parent)
-        _run_with_progress(replay, session)
-    except KeyboardInterrupt:
+    with _interrupts() as stopped:
+        _prepare_folder(session)
+        _run_with_progress(replay, session, stopped)
+    if replay.done < len(session.path.times_ns):
         click.echo(f"interrupted after {replay.done:,} ticks: writing what there is", err=True)
     result = conclude(
         replay,
@@ -110,10 +116,13 @@ def run_session(session: Session) -> None:
         reproduce=session.reproduce,
         inputs=session.inputs,
     )
-    write_run(result, session.report.parent / "run.json")
-    if session.rules_text is not None:
-        (session.report.parent / "rules.toml").write_text(session.rules_text, encoding="utf-8")
-    write_report(result, session.report)
+    try:
+        write_run(result, session.report.parent / RUN_FILE)
+        if session.rules_text is not None:
+            (session.report.parent / RULES_FILE).write_text(session.rules_text, encoding="utf-8")
+        write_report(result, session.report)
+    except OSError as error:
+        raise _unwritable(session.report, error) from error
     _print(result, session)
     if not result.complete:
         sys.exit(EXIT_INTERRUPTED)
@@ -121,14 +130,54 @@ def run_session(session: Session) -> None:
         sys.exit(EXIT_BAR_FAILED)
 
 
-def _prepare_folder(folder: Path) -> None:
+def check_report_path(report: Path) -> None:
+    """Refuse a report that could not be written, before anything is computed.
+
+    Raises
+    ------
+    InputError : a folder, or a name that another file of the run has
+    """
+    if report.is_dir():
+        raise InputError(f"--report {report} is a folder: name a file in it, such as {report / 'report.html'}")
+    if report.name in (RUN_FILE, RULES_FILE):
+        raise InputError(f"--report {report}: {report.name} is another file of the run; choose another name")
+
+
+def _prepare_folder(session: Session) -> None:
+    """Make the folder and prove that each file can be written, leaving nothing but the folder behind."""
+    folder = session.report.parent
+    names = [session.report.name, RUN_FILE, *([] if session.rules_text is None else [RULES_FILE])]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / name for name in names):
+            is_new = not path.exists()
+            path.open("ab").close()
+            if is_new:
+                path.unlink()
     except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}): choose another place for the report") from error
+        raise _unwritable(session.report, error) from error
 
 
-def _run_with_progress(replay: Replay, session: Session) -> None:
+def _unwritable(report: Path, error: OSError) -> InputError:
+    where = error.filename or report
+    return InputError(f"{where} cannot be written ({error.strerror}): choose another place for the report")
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C into an answer to "stopped?" instead of an exception, which could tear a tick in two."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run_with_progress(replay: Replay, session: Session, stopped: Callable[[], bool]) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -149,7 +198,7 @@ def _run_with_progress(replay: Replay, session: Session) -> None:
             rate = f"{speed:,.0f}" if speed else "-"
             progress.update(task, completed=done, rate=rate, liquidated=f"{len(replay.stories):,}")
 
-        replay.run(advance)
+        replay.run(advance, stopped)
 
 
 def _print(result: ReplayResult, session: Session) -> None:
@@ -162,4 +211,4 @@ def _print(result: ReplayResult, session: Session) -> None:
         return
     write_summary_table(result, Console(highlight=False))
     click.echo(f"report: {session.report}")
-    click.echo(f"run:    {session.report.parent / 'run.json'}")
+    click.echo(f"run:    {session.report.parent / RUN_FILE}")

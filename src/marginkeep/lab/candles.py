@@ -282,7 +282,7 @@ def _without_bad_rows(bars: _Bars, ledger: _Ledger, drop_bad_rows: bool) -> _Bar
         raise PriceFileError(
             f"row {bars.row[first]}: {ledger.symbols[bars.column[first]]} at {time_text(bars.times_ns[first])}: "
             f"{_PRICE_NAMES[cell]} is {prices[first, cell]}, not a finite number above 0 ({int(bad.sum()):,} "
-            "such rows): correct the file, or drop such rows with drop_bad_rows"
+            "such rows): correct the file, or drop such rows with --drop-bad-rows (drop_bad_rows)"
         )
     ledger.add_rows("dropped_rows", bars.column[bad], "rows had a price that is no finite positive number: dropped")
     kept = bars.take(~bad)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from marginkeep.book.account import SYSTEM, Account, Position
+from marginkeep.book.account import CROSS, ISOLATED, SYSTEM, Account, Position
 from marginkeep.book.columns import Book
-from marginkeep.clearing.clearinghouse import Clearinghouse
-from marginkeep.clearing.state import EXTERNAL, LIQUIDATOR
+from marginkeep.clearing.clearinghouse import NAME_LENGTH_MAX, Clearinghouse
+from marginkeep.clearing.state import EXTERNAL, LIQUIDATOR, RESERVED_NAMES
 from marginkeep.errors import InputError
 from marginkeep.lab.example_rules import base_of, chosen_symbols
 from marginkeep.units import format_exact
@@ -40,6 +40,7 @@ class PricePath:
     mark_ticks : int64[T, M]; asset_ticks : int64[T, A]
     unused : symbols of the file that feed no market
     rounded : how many prices were not whole ticks and were rounded to the nearest
+    raised : how many prices were below half a tick and were raised to one tick
     """
 
     times_ns: NDArray[np.int64]
@@ -49,6 +50,7 @@ class PricePath:
     asset_ticks: NDArray[np.int64]
     unused: tuple[str, ...]
     rounded: int
+    raised: int = 0
 
 
 def price_path(candles: Candles, rulebook: Rulebook, kind: PathKind, needed: Sequence[str] = ()) -> PricePath:
@@ -62,7 +64,7 @@ def price_path(candles: Candles, rulebook: Rulebook, kind: PathKind, needed: Seq
 
     Raises
     ------
-    InputError : a needed market or an asset without a symbol in the file, or a price below half a tick
+    InputError : a needed market or an asset without a symbol in the file
     """
     times, prices = _expand(candles, kind)
     exact = {symbol: index for index, symbol in enumerate(candles.symbols)}
@@ -74,11 +76,12 @@ def price_path(candles: Candles, rulebook: Rulebook, kind: PathKind, needed: Seq
     fed = {name: column for name, column in markets.items() if column is not None}
     _require_fed(needed, fed, candles)
     assets = {name: columns[name] for name in rulebook.assets if name != rulebook.reporting and name in columns}
-    mark_ticks, mark_rounded = _ticks(prices, fed, [float(rulebook.markets[name].tick) for name in fed])
-    asset_ticks, asset_rounded = _ticks(prices, assets, [float(rulebook.assets[name].tick) for name in assets])
+    marks = _ticks(prices, fed, [float(rulebook.markets[name].tick) for name in fed])
+    coins = _ticks(prices, assets, [float(rulebook.assets[name].tick) for name in assets])
     used = {*fed.values(), *assets.values()}
     unused = tuple(symbol for index, symbol in enumerate(candles.symbols) if index not in used)
-    return PricePath(times, tuple(fed), tuple(assets), mark_ticks, asset_ticks, unused, mark_rounded + asset_rounded)
+    rounded, raised = marks[1] + coins[1], marks[2] + coins[2]
+    return PricePath(times, tuple(fed), tuple(assets), marks[0], coins[0], unused, rounded, raised)
 
 
 def _base_of_market(name: str, symbol: str | None) -> str:
@@ -111,15 +114,16 @@ def _expand(candles: Candles, kind: PathKind) -> tuple[NDArray[np.int64], NDArra
     return times, prices
 
 
-def _ticks(prices: NDArray[np.float64], columns: dict[str, int], steps: list[float]) -> tuple[NDArray[np.int64], int]:
-    """Return prices in whole ticks, rounded to the nearest, and how many had to be rounded."""
+def _ticks(
+    prices: NDArray[np.float64], columns: dict[str, int], steps: list[float]
+) -> tuple[NDArray[np.int64], int, int]:
+    """Return prices in whole ticks, rounded to the nearest but at least one, how many were rounded, how many raised."""
     chosen = prices[:, list(columns.values())]
     exact = chosen / np.array(steps)
-    ticks = np.rint(exact).astype(np.int64)
-    if ticks.size and ticks.min() < 1:
-        name = list(columns)[int(np.nonzero(ticks.min(axis=0) < 1)[0][0])]
-        raise InputError(f"{name} has a price below half a tick: make its tick finer in the rulebook")
-    return ticks, int(np.count_nonzero(np.abs(exact - ticks) > 1e-6))
+    nearest = np.rint(exact).astype(np.int64)
+    raised = nearest < 1
+    rounded = (np.abs(exact - nearest) > 1e-6) & ~raised
+    return np.maximum(nearest, 1), int(np.count_nonzero(rounded)), int(np.count_nonzero(raised))
 
 
 def set_opening_prices(valuation: Valuation, path: PricePath) -> None:
@@ -158,17 +162,36 @@ def open_case(case: Case, rulebook: Rulebook) -> Clearinghouse:
     book.add(Account(mode=SYSTEM))
     names = [EXTERNAL, LIQUIDATOR]
     for name, account in case.accounts.items():
-        owner, slash, _ = name.partition("/")
-        if name in names or (slash and owner not in names):
-            raise InputError(f"account {name!r}: the name is reserved for the clearinghouse; rename it")
+        _require_free(name, names)
         moved = _translate(case, account, rulebook)
-        if slash:
-            moved.parent = names.index(owner)
+        if "/" in name:
+            moved.parent = _owner_of(name, account, case, book, names)
         _oppose(other, moved)
         book.add(moved)
         names.append(name)
     book.write(0, other)
     return Clearinghouse.opened_with(rulebook, book, names)
+
+
+def _require_free(name: str, taken: Sequence[str]) -> None:
+    """Refuse an account whose name the clearinghouse would take for something else, or would not take at all."""
+    owner = name.partition("/")[0]
+    if not 0 < len(owner) <= NAME_LENGTH_MAX or not name.isprintable():
+        raise InputError(f"account {name!r:.100}: an id has 1 to {NAME_LENGTH_MAX} printable characters; rename it")
+    if name in taken or owner in (EXTERNAL, LIQUIDATOR, *RESERVED_NAMES) or ":" in owner:
+        raise InputError(f"account {name!r}: the name is reserved for the clearinghouse; rename it")
+
+
+def _owner_of(name: str, account: Account, case: Case, book: Book, names: list[str]) -> int:
+    """Return the index of an isolated account's owner; a case leaves out an owner that has nothing else."""
+    owner, _, market = name.partition("/")
+    if owner in names:
+        return names.index(owner)
+    held = [case.tables.markets[index].name for index in account.positions]
+    if account.mode != ISOLATED or held != [market] or owner in case.accounts:
+        raise InputError(f"account {name!r}: '/' is reserved for the isolated accounts of an owner; rename it")
+    names.append(owner)
+    return book.add(Account(mode=CROSS))
 
 
 def _translate(case: Case, account: Account, rulebook: Rulebook) -> Account:
@@ -189,6 +212,8 @@ def _translate(case: Case, account: Account, rulebook: Rulebook) -> Account:
             amount * old.unit, rulebook.asset(old.name).unit, f"balance of {old.name}"
         )
     for index, position in account.positions.items():
+        if not position.size:
+            continue
         table = case.tables.markets[index]
         new = rulebook.market(table.name)
         _require_same_terms(table.market, new)

@@ -14,6 +14,7 @@ from marginkeep.errors import InputError
 from marginkeep.lab.result import LiquidatedAccount, Timeline
 from marginkeep.lab.stories import Story, tell
 from marginkeep.rulebook.model import MAINTENANCE
+from marginkeep.units import format_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +51,20 @@ class Replay:
         for name in names:
             setattr(self, name, np.zeros(ticks, np.int64))
 
-    def run(self, progress: Callable[[int], None] = lambda done: None) -> None:
-        """Feed every tick to the clearinghouse; `progress` is told how many are done."""
+    def run(
+        self, progress: Callable[[int], None] = lambda done: None, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Feed every tick to the clearinghouse.
+
+        Parameters
+        ----------
+        progress : is told how many ticks are done
+        stopped : is asked before each tick, so that the state is always that of a finished one
+        """
         self.health_before = health_factors(self.house)
         for tick in range(len(self.path.times_ns)):
+            if stopped():
+                return
             self._step(tick)
             self.done = tick + 1
             progress(self.done)
@@ -65,7 +76,9 @@ class Replay:
         prices = dict(zip(path.assets, path.asset_ticks[tick].tolist(), strict=True))
         before = self._evaluated()
         events = self._apply(SetPrices(marks=marks, prices=prices))
-        self.evaluations[tick] = self._evaluated() - before or self.house.state.book.count * (before == 0)
+        made = self._evaluated() - before if self.house.state.watch else self._users()
+        # A new watch looks at the two accounts of the system too, which nobody has to keep solvent.
+        self.evaluations[tick] = made if before else min(made, self._users())
         for event in events:
             if isinstance(event, Liquidated):
                 self._note(tick, event)
@@ -83,6 +96,10 @@ class Replay:
         watch = self.house.state.watch
         return 0 if watch is None else watch.evaluated
 
+    def _users(self) -> int:
+        """Return how many accounts a scan evaluates for their owners: all but the two of the system."""
+        return self.house.state.book.count - 2
+
     def _note(self, tick: int, event: Liquidated) -> None:
         self.liquidations += 1
         self.liquidated_accounts[tick] += 1
@@ -92,7 +109,16 @@ class Replay:
         story = self.stories.get(event.account)
         if story is None:
             story = self.stories[event.account] = Story(event.account, int(self.path.times_ns[tick]), event)
-        story.add(event)
+        story.add(event, self._realised(event))
+
+    def _realised(self, event: Liquidated) -> int:
+        """Return the profit that the steps realised, below 0 for a loss, in reporting units."""
+        valuation = self.house.state.valuation
+        index = valuation.tables.asset_index
+        return sum(
+            step.realised * valuation.asset_x[index[step.asset]] // valuation.asset_y[index[step.asset]]
+            for step in event.steps
+        )
 
     def timeline(self) -> Timeline:
         """Return the columns of the ticks done so far."""
@@ -113,15 +139,25 @@ class Replay:
         )
 
     def worst(self) -> tuple[LiquidatedAccount, ...]:
-        """Return the accounts that lost most: by bad debt, then by what was closed; each with its explanation."""
-        ranked = sorted(self.stories.values(), key=lambda story: (-story.bad_debt, -story.notional, story.account))
+        """Return the worst accounts by what others had to pay for them, then by their own loss, each explained."""
+        ranked = sorted(self.stories.values(), key=lambda story: (-story.unpaid, -story.lost, story.account))
         return tuple(tell(story, self.house.state) for story in ranked[:WORST_SHOWN])
 
 
 def top_up_fund(house: Clearinghouse, amount: int) -> None:
-    """Give the insurance fund its opening balance in the reporting asset."""
-    if amount:
-        house.apply(TopUpFund(asset=house.state.rulebook.reporting, amount=amount))
+    """Give the insurance fund its opening balance in the reporting asset.
+
+    Raises
+    ------
+    InputError : the clearinghouse refuses it, for example because it is beyond 64 bits
+    """
+    reporting = house.state.rulebook.assets[house.state.rulebook.reporting]
+    if not amount:
+        return
+    event = house.apply(TopUpFund(asset=reporting.name, amount=amount))[0]
+    if isinstance(event, Rejected):
+        shown = format_units(amount, reporting.decimals)
+        raise InputError(f"the insurance fund cannot start with {shown} {reporting.name}: {event.reason}")
 
 
 def fund_value(house: Clearinghouse, name: str) -> int:

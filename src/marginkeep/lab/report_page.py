@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from marginkeep.lab.summary import (
+    WORST_RANKING,
     format_amount,
     format_figure,
     format_label,
@@ -81,7 +82,7 @@ def plots_section(charts: tuple[Chart, ...]) -> str:
 
 
 def worst_section(result: ReplayResult) -> str:
-    """Return the accounts that lost most, each with its explanation to unfold."""
+    """Return the worst accounts, each with its explanation to unfold."""
     if not result.worst:
         return '<p class="note">No account was liquidated.</p>'
     asset, shown = result.reporting_asset, result.worst[:WORST_ON_PAGE]
@@ -93,7 +94,7 @@ def worst_section(result: ReplayResult) -> str:
         (f"Penalty, {asset}", True),
         (f"Bad debt, {asset}", True),
     )
-    note = f'<p class="note">The {len(shown)} accounts that lost most, worst first.</p>\n'
+    note = f'<p class="note">{len(shown)} accounts, {WORST_RANKING}.</p>\n'
     if len(shown) == 1:
         note = ""
     return note + _table(header, (_worst_rows(account, result) for account in shown))

@@ -29,9 +29,15 @@ class Story:
     penalty: int = 0
     fund_paid: int = 0
     bad_debt: int = 0
+    lost: int = 0
 
-    def add(self, event: Liquidated) -> None:
-        """Add one liquidation."""
+    @property
+    def unpaid(self) -> int:
+        """What its collateral did not cover, whoever paid for it."""
+        return self.fund_paid + self.bad_debt
+
+    def add(self, event: Liquidated, realised: int) -> None:
+        """Add one liquidation, which realised a profit (below 0: a loss)."""
         self.last = event
         self.times += 1
         self.steps += len(event.steps)
@@ -39,6 +45,7 @@ class Story:
         self.penalty += event.penalty
         self.fund_paid += event.fund_paid
         self.bad_debt += event.bad_debt
+        self.lost += event.penalty - realised
 
 
 def tell(story: Story, state: State) -> LiquidatedAccount:

@@ -21,7 +21,9 @@ FUND_PAID_NAMES: Final = ("fund_used", "fund_paid", "insurance_fund_paid")
 BAD_DEBT_NAMES: Final = ("bad_debt",)
 """Names in `ReplayResult.summary` the verdict reads; spaces and capitals do not matter."""
 
+INTERRUPTED: Final = "Interrupted"
 WORST_ON_TERMINAL: Final = 5
+WORST_RANKING: Final = "worst first: by shortfall (bad debt and what the fund paid), then by penalty and realised loss"
 WIDE_COLUMNS: Final = 100
 """A terminal at least this wide also shows when each account was first liquidated."""
 
@@ -128,7 +130,7 @@ def judge(result: ReplayResult) -> Verdict:
     if failed:
         return Verdict("bad", f"{failed} bar{'s' if failed > 1 else ''} failed", sentence)
     if not result.complete:
-        return Verdict("warning", "Interrupted", sentence)
+        return Verdict("warning", INTERRUPTED, sentence)
     if _fund_cost(result) > 0:
         return Verdict("warning", "Solvent, at the fund's cost", sentence)
     return Verdict("good", "Solvent", sentence)
@@ -209,7 +211,9 @@ def _print_verdict(result: ReplayResult, console: Console) -> None:
     console.print(Text(printable(result.title), style="dim"))
     if notice:
         console.print(Text(notice, style=_STYLES["warning"]))
-    console.print(Text.assemble((f"{verdict.label}: ", _STYLES[verdict.state]), (verdict.sentence, "bold")))
+    # The notice has already said that the run was interrupted; saying it again would hide what else there is.
+    label = "" if notice and verdict.label == INTERRUPTED else f"{verdict.label}: "
+    console.print(Text.assemble((label, _STYLES[verdict.state]), (verdict.sentence, "bold")))
 
 
 def _bars_table(bars: tuple[Bar, ...]) -> Table:
@@ -236,7 +240,7 @@ def _worst_table(result: ReplayResult, *, wide: bool) -> Table:
     from rich.text import Text
 
     shown = result.worst[:WORST_ON_TERMINAL]
-    title = f"Worst {len(shown)} accounts, amounts in {result.reporting_asset}"
+    title = f"Worst {len(shown)} accounts by shortfall, then by loss, in {result.reporting_asset}"
     columns: list[tuple[str, Literal["left", "right"]]] = [("Account", "left"), ("Steps", "right")]
     columns += [("Notional", "right"), ("Penalty", "right"), ("Bad debt", "right")]
     if wide:

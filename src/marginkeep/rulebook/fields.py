@@ -49,12 +49,13 @@ class Fields:
         return f" (did you mean it by {match[0]!r}?)" if match else ""
 
     def text(self, name: str, default: Any = _MISSING) -> Any:
-        """Return a non-empty string (or the default as it is)."""
+        """Return a non-empty string of printable characters (or the default as it is)."""
         value = self.take(name, default)
         if value is default and default is not _MISSING:
             return value
         if not isinstance(value, str) or not value:
             raise RulebookError(f"{self.at(name)} is {shown(value)}: give a non-empty text")
+        require_printable(value, self.at(name))
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: Any = _MISSING) -> Any:
@@ -116,6 +117,7 @@ class Fields:
         """Yield (name, fields) of each sub-table of a field, in file order."""
         outer = Fields(self.take(name, {}), self.at(name))
         for key, value in outer.table.items():
+            require_printable(key, f"a name in {outer.path}")
             yield key, Fields(value, outer.at(key))
 
     def rows(self, name: str, default: Any = _MISSING) -> list[Fields]:
@@ -136,6 +138,12 @@ class Fields:
                 match = difflib.get_close_matches(key, self._taken, n=1)
                 cure = f"did you mean {match[0]!r}?" if match else f"known: {', '.join(sorted(self._taken))}"
                 raise RulebookError(f"{self.at(key)} is not a known field: {cure}")
+
+
+def require_printable(text: str, path: str) -> None:
+    """Refuse text that cannot be shown or written, such as control characters or half a surrogate pair."""
+    if not text.isprintable():
+        raise RulebookError(f"{path} is {ascii(text)[:60]}: use printable characters only, in one line")
 
 
 def checked_rate(value: object, path: str, lowest: int, highest: int) -> int:

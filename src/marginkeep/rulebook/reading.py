@@ -29,7 +29,7 @@ def parse_file(path: Path) -> dict[str, Any]:
     RulebookError : unreadable, not TOML or JSON by its suffix, or malformed
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RulebookError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return parse_text(text, path.suffix.lower(), str(path))
