@@ -25,12 +25,20 @@ def rules(**changes) -> Rulebook:
     markets = {
         "BTC-PERP": {**LINEAR, "taker_fee": "0.0005", "maker_fee": "-0.0001", "tiers": TIERS},
         "ETH-PERP": {
-            **LINEAR, "lot": "0.01", "tick": "0.01", "max_price": "100000",
-            "taker_fee": "0.0005", "maker_fee": "0.0002", "tiers": TIERS,
+            **LINEAR,
+            "lot": "0.01",
+            "tick": "0.01",
+            "max_price": "100000",
+            "taker_fee": "0.0005",
+            "maker_fee": "0.0002",
+            "tiers": TIERS,
         },
         "BTC-INV": {
-            **INVERSE, "max_price": "1000000", "tier_unit": "contracts",
-            "taker_fee": "0.0005", "tiers": TIERS,
+            **INVERSE,
+            "max_price": "1000000",
+            "tier_unit": "contracts",
+            "taker_fee": "0.0005",
+            "tiers": TIERS,
         },
         "BTC-OKX": {**LINEAR, "tier_kind": "whole_position", "tier_unit": "base", "tiers": JUMPING_TIERS},
     }

@@ -136,6 +136,16 @@ def test_rules_diff_names_what_changed(tmp_path):
     assert "good" in invoke("rules", "check", str(before))
 
 
+def test_rules_check_cautions_where_a_liquidation_costs_more_than_it_releases(tmp_path):
+    costly = tmp_path / "costly.toml"
+    costly.write_text(
+        '[liquidation]\nslippage = "0.01"\npenalty = "0.01"\n[assets.USD]\n[markets.M]\nsettle = "USD"\nlot = "1"\n'
+        'tick = "0.1"\ntiers = [ { floor = "0", initial = "0.02", maintenance = "0.01" } ]\n'
+    )
+    assert "caution: markets.M: a liquidation costs 0.02" in invoke("rules", "check", str(costly))
+    assert len(json.loads(invoke("rules", "check", str(costly), "--json"))["cautions"]) == 1
+
+
 def test_the_demo_runs_and_leaves_a_report_and_a_run_file(tmp_path):
     text = invoke("demo", "--accounts", "1500", "--out", str(tmp_path))
     assert "accounts were liquidated" in text

@@ -208,6 +208,7 @@ def settle_pending(
         drop_nodes(nodes, heads, variables, first_nodes, counters, account)
         if accounts[account, c.MODE] == SYSTEM:
             continue
+        counters[SETTLED] += 1
         status, shares[SLACK], shares[DEFICIT] = judge(
             accounts, positions, balances, account, call_markets, call_tiers, call_assets, markets, tiers, assets
         )
@@ -223,7 +224,6 @@ def settle_pending(
     for place in range(settled, count):
         pending[place - settled] = pending[place]
     counters[PENDING] = count - settled
-    counters[SETTLED] += settled
     return bool(counters[PENDING] <= keep)
 
 

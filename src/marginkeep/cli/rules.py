@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from marginkeep.rulebook import Rulebook
 
 
 @click.group()
@@ -25,10 +29,30 @@ def check(rulebook: Path, as_json: bool) -> None:
     prove_limits(build_tables(loaded))
     found = {"name": loaded.name, "sha256": rulebook_hash(loaded), "reporting": loaded.reporting}
     if as_json:
-        click.echo(json.dumps({**found, "assets": list(loaded.assets), "markets": list(loaded.markets)}, indent=2))
+        names = {"assets": list(loaded.assets), "markets": list(loaded.markets)}
+        click.echo(json.dumps({**found, **names, "cautions": _cautions(loaded)}, indent=2))
         return
     click.echo(f"{loaded.name}: {len(loaded.assets)} assets, {len(loaded.markets)} markets, good")
     click.echo(f"sha256 {found['sha256']}")
+    for caution in _cautions(loaded):
+        click.echo(f"caution: {caution}")
+
+
+def _cautions(rulebook: Rulebook) -> list[str]:
+    """Say where sound rules will hurt: where closing costs more than it releases, nothing is closed in part."""
+    from marginkeep.rulebook import TARGET
+    from marginkeep.units import format_units
+
+    cautions = []
+    for market in rulebook.markets.values():
+        cost = market.liquidation.slippage + market.liquidation.penalty
+        released = market.tiers[0].rates[TARGET]
+        if cost and cost >= released:
+            cautions.append(
+                f"markets.{market.name}: a liquidation costs {format_units(cost, 9)} of what it closes and releases "
+                f"{format_units(released, 9)} in the first tier, so positions there are always closed whole"
+            )
+    return cautions
 
 
 @rules.command()

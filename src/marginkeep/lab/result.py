@@ -68,7 +68,7 @@ class ReplayResult:
     summary : name -> figure (int amounts, int counts, or text), in the order to show them
     amounts : names in `summary` that are amounts of the reporting asset
     health_before, health_after : float64 health factors of accounts that need margin, for pictures only
-    worst : the accounts that lost most, worst first
+    worst : liquidated accounts by what others paid for them, then by their loss, worst first
     assumptions, repairs : sentences; how prices became marks, what was repaired in the price file
     reproduce : the command line that gives this result again
     run : the content of run.json
