@@ -20,6 +20,12 @@ MARGINAL = [
 ]
 
 
+INVERSE = {
+    **{"settle": "BTC", "payoff": "inverse", "lot": "1", "contract_size": "10", "tick": "0.5"},
+    **{"max_price": "200000", "min_price": "10", "tier_unit": "base"},
+}
+
+
 def mixed_rules(stress: int = 0) -> Rulebook:
     """Every kind of market the engine knows: payoffs, tier kinds and units, settle assets, profit weights.
 
@@ -60,17 +66,7 @@ def mixed_rules(stress: int = 0) -> Rulebook:
                     "tier_unit": "base",
                     "tiers": [{**row, "floor": str(i)} for i, row in enumerate(MARGINAL)],
                 },
-                "INV": {
-                    "settle": "BTC",
-                    "payoff": "inverse",
-                    "lot": "1",
-                    "contract_size": "10",
-                    "tick": "0.5",
-                    "max_price": "200000",
-                    "min_price": "10",
-                    "tier_unit": "base",
-                    "tiers": [{**row, "floor": str(2 * i)} for i, row in enumerate(MARGINAL)],
-                },
+                "INV": {**INVERSE, "tiers": [{**row, "floor": str(2 * i)} for i, row in enumerate(MARGINAL)]},
                 "COIN": {**linear, "settle": "ETH", "tiers": [MARGINAL[0]]},
             },
         }

@@ -197,6 +197,31 @@ def file_interval(
 
 
 @kernel()
+def _note_extremes(
+    shares: Rows,
+    room: Rows,
+    place: int,
+    size: int,
+    fixed: int,
+    number: int,
+    markets: Rows,
+    tiers: Rows,
+    call_markets: Rows,
+    call_tiers: Rows,
+    payoffs: Rows,
+) -> None:
+    """Note the least and the most a position is worth between the ends of its interval, in settle units."""
+    low, high = shares[LOW], shares[HIGH]
+    kept = ROUNDING if low < high else 0
+    at_low = worth(size, fixed, number, low, markets, tiers, payoffs)
+    at_high = worth(size, fixed, number, high, markets, tiers, payoffs)
+    room[WORST, place] = min(at_low, at_high) - kept
+    at_low = worth(size, fixed, number, low, call_markets, call_tiers, payoffs)
+    at_high = worth(size, fixed, number, high, call_markets, call_tiers, payoffs)
+    room[BEST, place] = max(at_low, at_high) + kept
+
+
+@kernel()
 def _watch_positions(
     accounts: Rows,
     positions: Rows,
@@ -243,14 +268,7 @@ def _watch_positions(
             allowed = -1 if payoffs[number, STEEP] else _in_settle_units(shares[GOAL], x, y)
             _narrow(shares, size, fixed, number, price, allowed, True, call_markets, call_tiers, payoffs)
         if coin_count:
-            low, high = shares[LOW], shares[HIGH]
-            kept = ROUNDING if low < high else 0
-            at_low = worth(size, fixed, number, low, markets, tiers, payoffs)
-            at_high = worth(size, fixed, number, high, markets, tiers, payoffs)
-            room[WORST, place] = min(at_low, at_high) - kept
-            at_low = worth(size, fixed, number, low, call_markets, call_tiers, payoffs)
-            at_high = worth(size, fixed, number, high, call_markets, call_tiers, payoffs)
-            room[BEST, place] = max(at_low, at_high) + kept
+            _note_extremes(shares, room, place, size, fixed, number, markets, tiers, call_markets, call_tiers, payoffs)
         file_interval(
             shares[LOW], shares[HIGH], payoffs[number, LOWEST], payoffs[number, HIGHEST],
             nodes, heads, variables, first_nodes, counters, account, number,
