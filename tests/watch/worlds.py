@@ -21,8 +21,14 @@ MARGINAL = [
 
 
 INVERSE = {
-    **{"settle": "BTC", "payoff": "inverse", "lot": "1", "contract_size": "10", "tick": "0.5"},
-    **{"max_price": "200000", "min_price": "10", "tier_unit": "base"},
+    "settle": "BTC",
+    "payoff": "inverse",
+    "lot": "1",
+    "contract_size": "10",
+    "tick": "0.5",
+    "max_price": "200000",
+    "min_price": "10",
+    "tier_unit": "base",
 }
 
 
