@@ -129,13 +129,6 @@ def parse_rate(value: object, what: str) -> int:
     return to_units(value, Fraction(1, RATE_ONE), what, "rate step")
 
 
-def require_int64(count: int, what: str, cure: str = "use a coarser unit or a smaller number") -> int:
-    """Return the count if the columns can hold it, else refuse it with the bound and a cure."""
-    if not -INT64_SAFE <= count <= INT64_SAFE:
-        raise PrecisionError(f"{what} is {count} units, beyond the bound of {INT64_SAFE}: {cure}")
-    return count
-
-
 def format_exact(value: Fraction, decimals: int = RATIO_DECIMALS) -> str:
     """Write a fraction as a plain decimal string, rounded half to even when it has more decimals.
 

@@ -24,7 +24,6 @@ from marginkeep.units import (
     parse_rate,
     rate_ceil,
     rate_floor,
-    require_int64,
     to_units,
 )
 
@@ -133,15 +132,3 @@ def test_a_number_between_two_units_is_refused_and_the_two_are_offered(count, de
     for offered in (format_exact(count * unit), format_exact((count + 1) * unit)):
         assert f" {offered}" in str(refusal.value)
         assert (parse_decimal(offered) / unit).denominator == 1
-
-
-@given(st.integers(-(2**64), 2**64))
-@example(INT64_SAFE)
-@example(INT64_SAFE + 1)
-@example(-INT64_SAFE - 1)
-def test_a_count_is_accepted_exactly_up_to_the_bound_of_the_columns(count):
-    if abs(count) <= INT64_SAFE:
-        assert require_int64(count, "size") == count
-    else:
-        with pytest.raises(PrecisionError, match=str(INT64_SAFE)):
-            require_int64(count, "size")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
-from marginkeep.errors import PrecisionError, RulebookError
+from marginkeep.errors import RulebookError
 from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.tables import FLOOR_MAX
 from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
@@ -214,15 +214,6 @@ def payoff_at(table: MarketTable, price: int) -> tuple[int, int]:
     if table.sign > 0:
         return price * table.numerator, table.denominator
     return table.numerator, price * table.denominator
-
-
-def check_price(name: str, price: int, lowest: int, highest: int) -> None:
-    """Refuse a price outside the limits of its market or asset."""
-    if not lowest <= price <= highest:
-        raise PrecisionError(
-            f"price of {name} is {price} ticks, outside {lowest} to {highest}: raise max_price (or lower min_price) "
-            f"in the rulebook if the price is right"
-        )
 
 
 def _too_large(path: str, stated: int, most: int, unit: Fraction, cure: str) -> RulebookError:

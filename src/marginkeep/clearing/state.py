@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from marginkeep.book.account import MODES, SYSTEM, Account
+from marginkeep.book.account import SYSTEM, Account
 from marginkeep.book.columns import AMOUNT, ASSET, COST, MARKET, SIZE, Book, totals_by
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.scan import WATCH_FROM
@@ -141,14 +141,6 @@ class State:
         self.names.append(name)
         self.index[name] = index
         return index
-
-    def account_name(self, index: int) -> str:
-        """Return an account's name."""
-        return self.names[index]
-
-    def mode_name(self, index: int) -> str:
-        """Return an account's margin mode as a word."""
-        return MODES[int(self.book.accounts[index, 0])]
 
     def balance_totals(self) -> dict[int, int]:
         """Return asset -> sum over all accounts' balances."""
