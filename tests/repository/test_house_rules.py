@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCE = ROOT / "src" / "marginkeep"
 MODULES = sorted(SOURCE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
-CORE_ROOMS = ("units.py", "errors.py", "rulebook", "margin", "book", "liquidation", "clearing")
+CORE_ROOMS = ("units.py", "errors.py", "rulebook", "oracle", "margin", "book", "liquidation", "clearing")
 CORE = [path for path in MODULES if path.relative_to(SOURCE).parts[0] in CORE_ROOMS]
 
 MODULE_LINES_MAX = 400

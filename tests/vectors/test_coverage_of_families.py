@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from . import test_lending, test_perp_dex, test_vega, test_venues_margins, test_venues_prices, test_venues_tiers
+from . import (
+    test_composite_prices,
+    test_lending,
+    test_oracle_averages,
+    test_oracle_guards,
+    test_oracle_stable,
+    test_perp_dex,
+    test_price_monitoring,
+    test_vega,
+    test_venues_margins,
+    test_venues_prices,
+    test_venues_tiers,
+)
 from .reading import NEEDS_VECTORS, VECTORS, vectors_of
 
 if TYPE_CHECKING:
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
 COVERED: Final = "covered"
 AUCTIONS: Final = "auctions: a later issue"
 BACKSTOP: Final = "insurance fund, deleveraging, socialised loss: a later issue"
-FUNDING: Final = "premium, rate and caps of funding: a later issue; the engine pays a rate it is given"
+FUNDING: Final = "rate and caps of funding: a later issue; the engine pays a rate it is given"
 INTEREST: Final = "interest on loans: a later issue"
 LADDER: Final = "the ladder of liquidation, its incentives and pacing: a later issue"
 LENDING: Final = "a protocol's own close factor, bonus and write-off: a later issue, the ladder and lending presets"
@@ -40,7 +52,7 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "order.cost.binance": "the price a venue assumes for a short order: the engine reserves its worst fill instead",
     },
     "perp-dex": {
-        **dict.fromkeys(test_perp_dex.CHECKS, COVERED),
+        **dict.fromkeys((*test_perp_dex.CHECKS, *test_oracle_stable.CHECKS), COVERED),
         "collateral_scaling": SIZE,
         "deleverage_fill": BACKSTOP,
         "deleverage_match": BACKSTOP,
@@ -63,18 +75,14 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "open_order_margin": "orders of a spot asset, reserved against balances: the engine reserves orders of markets",
         "perp_bankruptcy": BACKSTOP,
         "perp_liquidation_steps": LADDER,
-        "premium": FUNDING,
-        "premium_trim": FUNDING,
         "size_weight": SIZE,
-        "stable_price": ORACLE,
-        "stable_price_path": ORACLE,
         "stale_oracle_skip": ORACLE,
         "token_liquidation_size": "capped by what a liquidator brings, and by perpetual profit: a later issue",
         "weight_shift": "a parameter that moves with time: a later issue, adopting rulebooks with notice",
         "weighted_health": "weighs a perpetual's result inside a token's balance, beside spot orders: another formula",
     },
     "lending-liquidation": {
-        **dict.fromkeys(test_lending.CHECKS, COVERED),
+        **dict.fromkeys((*test_lending.CHECKS, *test_oracle_guards.CHECKS), COVERED),
         "aave_index": INTEREST,
         "aave_liquidation": LENDING,
         "aave_math": "a venue's 27-digit fixed point, used for its interest: a later issue",
@@ -92,7 +100,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "maker_index": INTEREST,
         "maker_price": AUCTIONS,
         "morpho_liquidation": LENDING,
-        "oracle_guard": ORACLE,
     },
     "portfolio-margin": {
         "anti_procyclicality": TUNING,
@@ -121,15 +128,11 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "svi": OPTIONS,
     },
     "vega": {
-        **dict.fromkeys(test_vega.CHECKS, COVERED),
-        "book_impact_price": ORACLE,
-        "book_price_twap": ORACLE,
-        "composite_price_median": ORACLE,
-        "composite_price_weighted": ORACLE,
+        **dict.fromkeys((*test_vega.CHECKS, *test_price_monitoring.CHECKS, *test_oracle_averages.CHECKS), COVERED),
+        **dict.fromkeys(test_composite_prices.CHECKS, COVERED),
         "disposal_step": LADDER,
         "funding_flows": FUNDING,
         "funding_payment": FUNDING,
-        "funding_twap": ORACLE,
         "isolated_margin_on_trade": "margin moved by each trade of an isolated position: a venue's flow, no preset yet",
         "isolated_order_margin": test_vega.KEPT_APART,
         "isolated_switch": "a venue's own test for switching: the engine asks for the initial requirement",
@@ -137,8 +140,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "lognormal_risk_factor": MODELS,
         "loss_socialisation": BACKSTOP,
         "margin_zone": "collateral pulled in and pushed out between levels: a venue's flow, no preset yet",
-        "price_from_trades": ORACLE,
-        "price_monitoring_bounds": ORACLE,
     },
 }
 
@@ -148,7 +149,12 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     test_venues_margins,
     test_perp_dex,
     test_lending,
+    test_oracle_guards,
     test_vega,
+    test_price_monitoring,
+    test_composite_prices,
+    test_oracle_averages,
+    test_oracle_stable,
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from marginkeep import units
 from marginkeep.book import columns as c
 from marginkeep.book.account import SYSTEM
-from marginkeep.book.compiled import kernel
+from marginkeep.compiled import kernel
 from marginkeep.margin import tiered
 from marginkeep.rulebook.model import INITIAL
 

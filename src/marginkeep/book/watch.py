@@ -213,6 +213,10 @@ class Watch:
         found: list[int] = np.nonzero(self.statuses[: self._book.count] == BREACHED)[0].tolist()
         return found
 
+    def is_breached(self, account: int) -> bool:
+        """Tell whether an account was below maintenance when it was last judged."""
+        return account < len(self.statuses) and bool(self.statuses[account] == BREACHED)
+
     def take_unhealed(self) -> list[int]:
         """Return accounts that a command, or a liquidation that could sell nothing, has left below maintenance."""
         unhealed, self._unhealed = self._unhealed, []

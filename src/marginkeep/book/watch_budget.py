@@ -15,7 +15,6 @@ import numpy as np
 
 from marginkeep.book import columns as c
 from marginkeep.book import kernels as k
-from marginkeep.book.compiled import kernel
 from marginkeep.book.watch_limits import (
     HIGHEST,
     JUMPS,
@@ -28,6 +27,7 @@ from marginkeep.book.watch_limits import (
     worth,
 )
 from marginkeep.book.watch_lists import DOWN, UP, add_node
+from marginkeep.compiled import kernel
 
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows

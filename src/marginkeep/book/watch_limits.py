@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marginkeep import units
 from marginkeep.book import kernels as k
-from marginkeep.book.compiled import kernel
+from marginkeep.compiled import kernel
 
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows

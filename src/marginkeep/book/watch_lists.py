@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from marginkeep.book.compiled import kernel
+from marginkeep.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

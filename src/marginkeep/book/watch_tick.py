@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 from marginkeep.book import columns as c
 from marginkeep.book import kernels as k
 from marginkeep.book.account import SYSTEM
-from marginkeep.book.compiled import kernel
 from marginkeep.book.watch_budget import (
     BREACHED,
     CALLED,
@@ -31,6 +30,7 @@ from marginkeep.book.watch_lists import (
     collect,
     drop_nodes,
 )
+from marginkeep.compiled import kernel
 
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.account import CROSS, ISOLATED, Account
 from marginkeep.clearing.events import BalanceMoved, ModeChanged
+from marginkeep.clearing.gates import require_action, require_withdrawable
 from marginkeep.clearing.state import INSURANCE_FUND, OUTSIDE, RESERVED_NAMES
 from marginkeep.clearing.transaction import Transaction, refuse
 
@@ -80,6 +81,7 @@ def top_up_fund(tx: Transaction, command: TopUpFund) -> None:
 def change_mode(tx: Transaction, command: ChangeMode) -> None:
     """Move a position, its orders and its margin between cross and isolated."""
     market = tx.marked_market(command.market)
+    require_action(tx, "withdraw", market, f"changing {market.name} to {command.mode}")
     child = tx.open_isolated(command.account, market)
     if command.mode == "isolated":
         _isolate(tx, command, market, child)
@@ -152,6 +154,7 @@ def _take(tx: Transaction, what: str, asset: AssetTable, source: str, target: st
             held=held,
             missing=amount - held,
         )
+    require_withdrawable(tx, source, what)
     _move(tx, what, asset, source, target, amount)
     tx.require_solvent(source, what)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from marginkeep.clearing import cash, commands, governance, pricing, trading
+from marginkeep.clearing import cash, commands, governance, pricing, quoting, trading
 from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import State
@@ -37,6 +37,10 @@ _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
     commands.PayFunding: pricing.pay_funding,
     commands.AdvanceTime: pricing.advance_time,
     commands.AdoptRulebook: governance.adopt_rulebook,
+    commands.PublishQuotes: quoting.publish_quotes,
+    commands.ObserveBook: quoting.observe_book,
+    commands.Halt: quoting.halt,
+    commands.Resume: quoting.resume,
 }
 
 _MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding, commands.AdoptRulebook)
@@ -46,6 +50,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("cross", "isolated"),
     "side": ("buy", "sell"),
     "taker": ("buyer", "seller"),
+    "state": ("reduce_only", "guarded", "halted"),
 }
 _TABLES: Final = ("marks", "prices")
 _TEXTS: Final = ("rules",)
@@ -95,15 +100,22 @@ class Clearinghouse:
         except Refusal as refusal:
             return (_rejected(command, refusal),)
         events = transaction.commit()
-        if isinstance(command, _MOVES_THE_BOOK):
-            return events + enforce(self.state, command)
+        movement = transaction.movement
+        if isinstance(command, _MOVES_THE_BOOK) or (movement is not None and (movement.acts or self.state.called)):
+            return events + enforce(self.state, command, movement)
         if self.state.watch is not None and (touched := transaction.touched()):
             self.state.watch.update(touched)
         return events
 
 
 def _rejected(command: object, refusal: Refusal) -> Rejected:
-    return Rejected(command=type(command).__name__, code=refusal.code, reason=refusal.reason, numbers=refusal.numbers)
+    return Rejected(
+        command=type(command).__name__,
+        code=refusal.code,
+        reason=refusal.reason,
+        numbers=refusal.numbers,
+        prices=refusal.prices,
+    )
 
 
 def _require_well_formed(command: commands.Command) -> None:
@@ -120,8 +132,24 @@ def _require_well_formed(command: commands.Command) -> None:
         elif name in _TEXTS:
             if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
                 raise Refusal("bad_text", f"{name} must be text of at most {TEXT_LENGTH_MAX} characters")
+        elif name == "quotes":
+            _require_quotes(value)
         elif field.type is str or value is not None:
             _require_name(name, value)
+
+
+def _require_quotes(value: object) -> None:
+    """Check quotes: names are looked up later, numbers must be integers that columns can hold."""
+    if not isinstance(value, tuple):
+        raise Refusal("bad_quotes", f"quotes is {value!r:.80}: give a tuple of quotes")
+    for quote in value:
+        if type(quote) is not commands.Quote:
+            raise Refusal("bad_quotes", f"{quote!r:.80} is not a quote")
+        for number in (quote.price, quote.confidence, quote.source_ns, quote.arrival_ns):
+            if type(number) is not int or not -INT64_SAFE <= number <= INT64_SAFE:
+                raise Refusal("bad_number", f"{quote!r:.200}: give integers within {INT64_SAFE}", bound=INT64_SAFE)
+        if type(quote.feed) is not str or type(quote.source) is not str:
+            raise Refusal("bad_name", f"{quote!r:.200}: feed and source are names")
 
 
 def _require_table(name: str, value: object) -> None:

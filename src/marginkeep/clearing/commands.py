@@ -103,6 +103,53 @@ class SetPrices(Command, frozen=True, kw_only=True):
     prices: dict[str, int] = {}
 
 
+class Quote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one source says one feed's price is.
+
+    Attributes
+    ----------
+    price, confidence : ticks of the feed; the source is sure within plus or minus `confidence`
+    source_ns, arrival_ns : when the source made it and when it reached the house's gateway, nanoseconds UTC
+    """
+
+    source: str
+    feed: str
+    price: int
+    source_ns: int
+    arrival_ns: int
+    confidence: int = 0
+
+
+class PublishQuotes(Command, frozen=True, kw_only=True):
+    """Give the oracle a batch of quotes, in order of arrival; the last arrival becomes the house's time."""
+
+    quotes: tuple[Quote, ...]
+
+
+class ObserveBook(Command, frozen=True, kw_only=True):
+    """Tell the oracle a market's order book: best prices and the mean prices of an impact trade, 0 = none."""
+
+    market: str
+    bid: int
+    ask: int
+    at_ns: int
+    impact_bid: int = 0
+    impact_ask: int = 0
+
+
+class Halt(Command, frozen=True, kw_only=True):
+    """Hold a market, or all of them, at a state or worse until resumed."""
+
+    market: str | None = None
+    state: Literal["reduce_only", "guarded", "halted"] = "halted"
+
+
+class Resume(Command, frozen=True, kw_only=True):
+    """End an operator's hold; what circuit breakers have done stands."""
+
+    market: str | None = None
+
+
 class PayFunding(Command, frozen=True, kw_only=True):
     """Let longs pay shorts `rate` (10^-9, negative the other way) of the value at mark; booked lazily by index."""
 
@@ -144,6 +191,10 @@ AnyCommand = (
     | AdvanceTime
     | TopUpFund
     | AdoptRulebook
+    | PublishQuotes
+    | ObserveBook
+    | Halt
+    | Resume
 )
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.health import measure
 from marginkeep.book.scan import below
-from marginkeep.clearing.commands import AdoptRulebook, PayFunding, SetPrices
+from marginkeep.clearing.calls import call_early, call_if_blocked
+from marginkeep.clearing.commands import AdoptRulebook, PayFunding
 from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
+from marginkeep.clearing.gates import OpenInterest, guarded_names, liquidation_gate, spend_budget
 from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.clearing.transaction import Transaction
 from marginkeep.errors import InvariantViolation
@@ -19,18 +21,27 @@ from marginkeep.units import rate_floor
 if TYPE_CHECKING:
     from marginkeep.book.account import Account
     from marginkeep.book.watch import Watch
+    from marginkeep.clearing.commands import Command
     from marginkeep.margin.solvency import Measure
+    from marginkeep.oracle.oracle import Movement
+    from marginkeep.oracle.price_seen import PriceSeen
 
 
-def enforce(state: State, command: SetPrices | PayFunding | AdoptRulebook) -> tuple[Event, ...]:
-    """Liquidate every account that the new prices or funding have brought below maintenance.
+def enforce(state: State, command: Command, movement: Movement | None = None) -> tuple[Event, ...]:
+    """Liquidate every account that the new prices, funding, rules or states have brought below maintenance.
 
     In account order, each in a transaction of its own. Small books are scanned; large ones have a watch, which finds
-    the same accounts at the cost of what changed and checks itself against an exact evaluation as it goes.
+    the same accounts at the cost of what changed and checks itself against an exact evaluation as it goes. An account
+    whose prices may not be liquidated at is called instead, and tried again when they may.
     """
     events: list[Event] = []
-    for index in _find_breached(state, command):
-        events.extend(liquidate(state, state.names[index]))
+    interest = OpenInterest(state)
+    breached = _find_breached(state, command, movement)
+    _forget_healed(state)
+    for index in breached:
+        events.extend(liquidate(state, state.names[index], interest))
+    if movement is not None and movement.announced:
+        events.extend(call_early(state, movement.announced))
     if state.watch is None:
         return tuple(events)
     liquidated = [state.index[event.account] for event in events if isinstance(event, Liquidated)]
@@ -39,8 +50,8 @@ def enforce(state: State, command: SetPrices | PayFunding | AdoptRulebook) -> tu
     return (*events, *_check_itself(state, state.watch))
 
 
-def _find_breached(state: State, command: SetPrices | PayFunding | AdoptRulebook) -> list[int]:
-    """Return the indices of accounts below maintenance, rising."""
+def _find_breached(state: State, command: Command, movement: Movement | None) -> list[int]:
+    """Return the indices of accounts below maintenance that may have to be liquidated now, rising."""
     if state.watch is None:
         if state.book.count < state.watch_from:
             return below(state.book, state.valuation, MAINTENANCE)
@@ -50,12 +61,34 @@ def _find_breached(state: State, command: SetPrices | PayFunding | AdoptRulebook
         return state.watch.breached()
     if isinstance(command, PayFunding):
         changes = state.watch.funding_moved(state.tables.market_index[command.market])
-    elif isinstance(command, AdoptRulebook):
+    elif isinstance(command, AdoptRulebook) or (movement is not None and movement.weights):
         changes = state.watch.adopt(state.valuation)
     else:
         changes = state.watch.tick_valuation()
     unhealed = state.watch.take_unhealed()
-    return sorted({*changes.breached, *unhealed})
+    return sorted({*changes.breached, *unhealed, *_called_to_retry(state, movement)})
+
+
+def _called_to_retry(state: State, movement: Movement | None) -> list[int]:
+    """Return the accounts that could not be liquidated, and now perhaps can: a gate has moved, or budget is left."""
+    if not state.called:
+        return []
+    if movement is None or movement.gates:
+        return [state.index[name] for name in state.called]
+    renewed = guarded_names(state)
+    return [state.index[name] for name, blocked in state.called.items() if any(item in renewed for item in blocked)]
+
+
+def _forget_healed(state: State) -> None:
+    """Forget calls of accounts that are back above maintenance, so that another fall is another call."""
+    for name in list(state.called):
+        index = state.index[name]
+        if state.watch is not None:
+            healed = not state.watch.is_breached(index)
+        else:
+            healed = measure(state.book.read(index), state.valuation, MAINTENANCE).health >= 0
+        if healed:
+            del state.called[name]
 
 
 def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
@@ -69,7 +102,7 @@ def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
     return (Halted(report=report),)
 
 
-def liquidate(state: State, name: str) -> tuple[Event, ...]:
+def liquidate(state: State, name: str, interest: OpenInterest) -> tuple[Event, ...]:
     """Reduce one account to its target level, cover what it cannot pay, and explain it in one event."""
     tx = Transaction(state)
     account = tx.account(name)
@@ -78,16 +111,20 @@ def liquidate(state: State, name: str) -> tuple[Event, ...]:
         return ()  # healed since it was noted: by a deposit, or by what another liquidation has left
     health_target = measure(account, state.valuation, TARGET).health
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
+    gate = liquidation_gate(state, account, interest)
     _release_orders(tx, name)
-    plan = plan_reduction(account, state.valuation)
+    plan = plan_reduction(account, state.valuation, gate.allowance)
     steps = tuple(_book_close(tx, name, s) if isinstance(s, Close) else _book_sale(tx, name, s) for s in plan.steps)
     _require_as_planned(tx.account(name), plan.after, name)
     fund_paid, bad_debt = _cover_shortfall(tx, name)
-    if not steps and not fund_paid and not bad_debt:
-        return tx.commit()  # nothing it holds can be sold: no price yet; it stays below until there is one
-    tx.events.append(
-        _explain(tx, name, before, health_target, marks, steps, fund_paid, bad_debt),
-    )
+    for step in plan.steps:
+        if isinstance(step, Close):
+            spend_budget(state, step.market, abs(step.size))
+    if steps or fund_paid or bad_debt:
+        tx.events.append(_explain(tx, name, before, health_target, marks, steps, fund_paid, bad_debt, gate.prices))
+    # Without any step there was nothing to sell at a price that may be used: it stays below until there is.
+    if state.oracle is not None:
+        call_if_blocked(tx, name, interest)
     return tx.commit()
 
 
@@ -201,6 +238,7 @@ def _explain(
     steps: tuple[LiquidationStep, ...],
     fund_paid: int,
     bad_debt: int,
+    prices: tuple[PriceSeen, ...],
 ) -> Liquidated:
     index = tx.state.tables.asset_index
     return Liquidated(
@@ -216,5 +254,6 @@ def _explain(
         marks=marks,
         steps=steps,
         rulebook=tx.state.rulebook_hash,
+        prices=prices,
         postings=tx.take_postings(),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from marginkeep.oracle.price_seen import PriceSeen  # noqa: TC001 - msgspec reads the annotations
+
 
 class Posting(msgspec.Struct, frozen=True):
     """One double-entry posting: `amount` >= 0 moves from `source` to `target`."""
@@ -24,13 +26,15 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=True, kw_only=Tru
 class Rejected(Event, frozen=True, kw_only=True):
     """The command was refused and nothing changed.
 
-    `code` is stable; `reason` is a sentence; `numbers` hold the amounts behind it (`missing` in reporting units).
+    `code` is stable; `reason` is a sentence; `numbers` hold the amounts behind it (`missing` in reporting units);
+    `prices` are those that blocked it.
     """
 
     command: str
     code: str
     reason: str
     numbers: dict[str, int]
+    prices: tuple[PriceSeen, ...] = ()
 
 
 class AccountOpened(Event, frozen=True, kw_only=True):
@@ -104,6 +108,57 @@ class PricesSet(Event, frozen=True, kw_only=True):
     prices: dict[str, int]
 
 
+class QuotesTaken(Event, frozen=True, kw_only=True):
+    """The oracle took quotes in; `ignored` counts those it did not use, by reason."""
+
+    taken: int
+    ignored: dict[str, int]
+
+
+class BookObserved(Event, frozen=True, kw_only=True):
+    """The oracle saw a market's order book."""
+
+    market: str
+
+
+class OracleChanged(Event, frozen=True, kw_only=True):
+    """A quality, market state, peg or source changed.
+
+    `what` is ``quality`` (of a market's mark or an asset's price), ``market`` (its state), ``peg`` (an asset's stage)
+    or ``source`` (``source:feed``, trusted or quarantined).
+    """
+
+    what: str
+    name: str
+    before: str
+    after: str
+    why: str
+
+
+class PriceAnnounced(Event, frozen=True, kw_only=True):
+    """A delayed price that will count from `at_ns` on, in ticks."""
+
+    asset: str
+    price: int
+    at_ns: int
+
+
+class MarginCalled(Event, frozen=True, kw_only=True):
+    """An account must be topped up, and nothing is sold yet.
+
+    Attributes
+    ----------
+    missing : below maintenance by this much, in reporting units: deposit at least that
+    because : why it is called rather than liquidated
+    prices : those behind it
+    """
+
+    account: str
+    missing: int
+    because: str
+    prices: tuple[PriceSeen, ...]
+
+
 class FundingPaid(Event, frozen=True, kw_only=True):
     """A market's cumulative funding index moved by `paid` (10^-9 settle units a lot) to `index`."""
 
@@ -163,6 +218,7 @@ class Liquidated(Event, frozen=True, kw_only=True):
     notional, penalty : sums over the steps, in reporting units
     fund_paid, bad_debt : what the insurance fund paid and what nobody paid, in reporting units
     marks : market -> mark in ticks of every position held
+    prices : where an oracle prices them: quality, sources and ages of what was seen, and what blocked a leg
     """
 
     account: str
@@ -177,3 +233,4 @@ class Liquidated(Event, frozen=True, kw_only=True):
     marks: dict[str, int]
     steps: tuple[LiquidationStep, ...]
     rulebook: str
+    prices: tuple[PriceSeen, ...] = ()

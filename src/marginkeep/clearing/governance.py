@@ -10,6 +10,8 @@ from marginkeep.book.columns import AMOUNT, ASSET, MARKET, SIZE
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.valuation import Valuation
 from marginkeep.clearing.events import RulebookAdopted
+from marginkeep.clearing.quoting import apply_pegs
+from marginkeep.clearing.state import make_oracle
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.errors import InputError
 from marginkeep.rulebook import build_tables, read_rulebook, rulebook_hash
@@ -112,3 +114,15 @@ def _install(state: State, rulebook: Rulebook, tables: Tables, limits: Limits) -
     state.rulebook, state.tables, state.limits = rulebook, tables, limits
     state.rulebook_hash = rulebook_hash(rulebook)
     state.valuation = valuation
+    _install_oracle(state)
+
+
+def _install_oracle(state: State) -> None:
+    """Put the new rules' oracle in the place of the old one, which hands over what it knows."""
+    old = state.oracle
+    state.oracle = make_oracle(state.tables, state.limits)
+    state.opening = None
+    if state.oracle is not None:
+        if old is not None:
+            state.oracle.carry_over(old)
+        apply_pegs(state)

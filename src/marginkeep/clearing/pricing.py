@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.limits import payoff_at
 from marginkeep.clearing.events import FundingPaid, PricesSet, TimeAdvanced
+from marginkeep.clearing.gates import require_action
+from marginkeep.clearing.quoting import let_time_pass
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
 
@@ -23,6 +25,7 @@ def set_prices(tx: Transaction, command: SetPrices) -> None:
         refuse("no_price", "the command names no price: give marks or prices")
     marks = {tx.market(name).index: ticks for name, ticks in command.marks.items()}
     prices = {tx.asset(name).index: ticks for name, ticks in command.prices.items()}
+    _refuse_oracle_fed(tx, marks, prices)
     limits = tx.state.limits
     for index, ticks in marks.items():
         bounds = limits.markets[index]
@@ -34,6 +37,17 @@ def set_prices(tx: Transaction, command: SetPrices) -> None:
     for index, ticks in prices.items():
         tx.state.valuation.set_price(index, ticks)
     tx.events.append(PricesSet(marks=dict(command.marks), prices=dict(command.prices)))
+
+
+def _refuse_oracle_fed(tx: Transaction, marks: dict[int, int], prices: dict[int, int]) -> None:
+    """Refuse to set by hand what the oracle makes out of quotes."""
+    oracle = tx.state.oracle
+    if oracle is None:
+        return
+    names = [oracle.markets[index].name for index in marks if index in oracle.markets]
+    names += [oracle.assets[index].name for index in prices if index in oracle.assets]
+    if names:
+        refuse("oracle_fed", f"{', '.join(names)} is priced by the oracle: publish quotes instead")
 
 
 def _require_price(name: str, ticks: int, lowest: int, highest: int) -> None:
@@ -54,6 +68,7 @@ def pay_funding(tx: Transaction, command: PayFunding) -> None:
     shorts receive; each account's own payment is rounded against it when it is booked.
     """
     market = tx.marked_market(command.market)
+    require_action(tx, "fund", market, f"funding of {market.name}")
     if abs(command.rate) > FUNDING_RATE_MAX:
         refuse(
             "bad_rate",
@@ -69,6 +84,8 @@ def pay_funding(tx: Transaction, command: PayFunding) -> None:
     if abs(index) > bound:
         refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound {bound}", bound=bound)
     valuation.funding[market.index] = index
+    if tx.state.oracle is not None and market.index in tx.state.oracle.markets:
+        tx.state.oracle.markets[market.index].mark.observe_funding(command.rate, tx.state.now_ns)
     tx.events.append(FundingPaid(market=market.name, rate=command.rate, paid=paid, index=index))
 
 
@@ -89,3 +106,4 @@ def advance_time(tx: Transaction, command: AdvanceTime) -> None:
         )
     tx.state.now_ns = command.now_ns
     tx.events.append(TimeAdvanced(now_ns=command.now_ns))
+    let_time_pass(tx)

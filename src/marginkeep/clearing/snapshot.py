@@ -9,13 +9,14 @@ import msgspec
 
 from marginkeep.book.account import Account, Position
 from marginkeep.clearing.clearinghouse import Clearinghouse
+from marginkeep.clearing.quoting import apply_pegs
 from marginkeep.clearing.state import Order, State
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
 
-FORMAT = 2
+FORMAT = 3
 
 
 def take_snapshot(house: Clearinghouse) -> bytes:
@@ -33,6 +34,8 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "prices": valuation.prices,
             "funding": valuation.funding,
             "funding_dust": state.funding_dust,
+            "oracle": None if state.oracle is None else state.oracle.save(),
+            "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
             "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
             "orders": [
@@ -89,8 +92,12 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
         state.valuation.set_mark(index, ticks)
     for index, ticks in enumerate(content["prices"]):
         state.valuation.set_price(index, ticks)
-    state.valuation.funding = list(content["funding"])
+    state.valuation.funding[:] = content["funding"]
     state.funding_dust = list(content["funding_dust"])
+    if state.oracle is not None:
+        state.oracle.restore(content["oracle"])
+        apply_pegs(state)
+    state.called = {name: tuple(blocked) for name, blocked in content["called"]}
     for name, mode, parent, balances, positions in content["accounts"]:
         held = {row[0]: Position(*row[1:]) for row in positions}
         state.add_account(name, Account(mode, parent, dict(balances), held))

@@ -10,12 +10,16 @@ from marginkeep.book.columns import AMOUNT, ASSET, COST, MARKET, SIZE, Book, tot
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.scan import WATCH_FROM
 from marginkeep.book.valuation import Valuation
+from marginkeep.clearing.opening import Opening
 from marginkeep.rulebook import Rulebook, build_tables, rulebook_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from marginkeep.book.limits import Limits
     from marginkeep.book.watch import Watch
+    from marginkeep.oracle.oracle import Oracle
+    from marginkeep.rulebook import Tables
 
 EXTERNAL: Final = "external"
 """Counterparty of users who watch only their own account."""
@@ -62,6 +66,9 @@ class State:
     ledger : (ledger account, asset) -> balance; accounts' own balances are in the book
     orders : account -> order id -> what is left of it
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
+    oracle : makes prices out of quotes, where the rulebook has oracle rules
+    opening : measures accounts for opening at the oracle's prices; derived from the rest
+    called : account -> names whose price or state keeps it from being liquidated though it is below maintenance
     halted : why only risk-reducing commands are accepted; empty in normal times
     watch : triggers of all accounts, once the book is large; derived from the rest, so not part of the state
     watch_from : accounts from which the watch is kept
@@ -69,6 +76,7 @@ class State:
 
     __slots__ = (
         "book",
+        "called",
         "funding_dust",
         "halted",
         "index",
@@ -76,6 +84,8 @@ class State:
         "limits",
         "names",
         "now_ns",
+        "opening",
+        "oracle",
         "orders",
         "rulebook",
         "rulebook_hash",
@@ -101,6 +111,9 @@ class State:
         self.now_ns = 0
         self.sequence = 0
         self.halted = ""
+        self.oracle = make_oracle(self.tables, self.limits)
+        self.opening = Opening(self.oracle, self.valuation) if self.oracle else None
+        self.called: dict[str, tuple[str, ...]] = {}
         self.watch: Watch | None = None
         self.watch_from = WATCH_FROM
 
@@ -158,6 +171,16 @@ class State:
     def _position_totals(self, column: int) -> dict[int, int]:
         rows = self.book.position_rows()
         return _nonzero(totals_by(rows[:, MARKET], rows[:, column], len(self.tables.markets)))
+
+
+def make_oracle(tables: Tables, limits: Limits) -> Oracle | None:
+    """Return the oracle that a rulebook asks for, bounded by what the books can hold."""
+    if tables.rulebook.oracle is None:
+        return None
+    from marginkeep.oracle.oracle import Oracle
+
+    markets = [(limit.min_price, limit.max_price) for limit in limits.markets]
+    return Oracle(tables, markets, [(1, limit.max_price) for limit in limits.assets])
 
 
 def _nonzero(totals: list[int]) -> dict[int, int]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from marginkeep.book.account import ISOLATED, SYSTEM
 from marginkeep.book.fills import cost_of
-from marginkeep.book.health import measure
 from marginkeep.book.limits import ORDERS_MAX
 from marginkeep.clearing.events import OrderReleased, OrderReserved, Traded, TradeSide
+from marginkeep.clearing.gates import action_of, require_action
 from marginkeep.clearing.state import Order
 from marginkeep.clearing.transaction import Transaction, refuse
-from marginkeep.rulebook.model import INITIAL
 from marginkeep.units import rate_ceil
 
 if TYPE_CHECKING:
@@ -27,16 +27,17 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     """
     market = tx.marked_market(command.market)
     _check_order(tx, command, market)
-    account = tx.user_account(command.account)
+    tx.user_account(command.account)
     _require_market_allowed(tx, command.account, market)
-    before = measure(account, tx.state.valuation, INITIAL).health
+    require_action(tx, _action_of_order(tx, command, market), market, f"order {command.order!r}")
+    before = tx.initial(command.account).health
     size = command.size if command.side == "buy" else -command.size
     cost = cost_of(market, size, command.price)
     tx.position(command.account, market)
     is_buy = command.side == "buy"
     tx.set_order(command.account, command.order, Order(market.index, is_buy, command.size, command.price, cost))
     _require_within_limit(tx, command.account, market)
-    after = measure(account, tx.state.valuation, INITIAL)
+    after = tx.initial(command.account)
     if after.health < before:
         tx.refuse_if_halted(f"order {command.order!r}")
     if after.health < 0 and after.health < before:
@@ -51,6 +52,15 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     tx.events.append(
         OrderReserved(account=command.account, order=command.order, free=after.health, postings=tx.take_postings())
     )
+
+
+def _action_of_order(tx: Transaction, command: ReserveOrder, market: MarketTable) -> str:
+    """Return ``reduce`` for an order that, with those already open on its side, at most closes the position."""
+    held = tx.account(command.account).positions.get(market.index)
+    if held is None or not held.size or (held.size > 0) == (command.side == "buy"):
+        return "open"
+    reserved = held.ask_size if held.size > 0 else held.bid_size
+    return "reduce" if reserved + command.size <= abs(held.size) else "open"
 
 
 def _check_order(tx: Transaction, command: ReserveOrder, market: MarketTable) -> None:
@@ -107,6 +117,8 @@ def trade(tx: Transaction, command: Trade) -> None:
     tx.post_dust(market, costs)
     for name, _, _, _ in sides:
         tx.require_solvent(name, f"the trade in {market.name}")
+    if tx.state.oracle is not None and market.index in tx.state.oracle.markets:
+        tx.state.oracle.markets[market.index].mark.observe_trade(command.price, command.size, tx.state.now_ns)
     tx.events.append(
         Traded(
             market=market.name,
@@ -123,12 +135,15 @@ def _clear_side(
     tx: Transaction, market: MarketTable, name: str, order: str | None, size: int, price: int, is_taker: bool
 ) -> TradeSide:
     _require_market_allowed(tx, name, market)
+    before = copy(tx.account(name).positions.get(market.index))
     if order is not None:
         _consume_order(tx, name, market, order, size)
     settle = tx.account(name).balances.get(market.settle, 0)
     tx.position(name, market)
     funding = tx.account(name).balances.get(market.settle, 0) - settle
     fill = tx.fill(name, market, size, price)
+    action = action_of(before, tx.account(name), market.index)
+    require_action(tx, action, market, f"the trade in {market.name}")
     fee = 0
     if tx.account(name).mode != SYSTEM:
         fee = rate_ceil(abs(fill.cost), market.market.taker_fee if is_taker else market.market.maker_fee)

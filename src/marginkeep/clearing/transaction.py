@@ -16,34 +16,54 @@ from marginkeep.units import INT64_SAFE, RATE_ONE
 
 if TYPE_CHECKING:
     from marginkeep.margin.solvency import Measure
+    from marginkeep.oracle.oracle import Movement
+    from marginkeep.oracle.price_seen import PriceSeen
     from marginkeep.rulebook import AssetTable, MarketTable
 
 
 class Refusal(Exception):
     """Ends a transaction without effect; never leaves the clearing floor."""
 
-    def __init__(self, code: str, reason: str, **numbers: int) -> None:
+    def __init__(self, code: str, reason: str, prices: tuple[PriceSeen, ...] = (), **numbers: int) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.prices = prices
         self.numbers = numbers
 
 
-def refuse(code: str, reason: str, **numbers: int) -> NoReturn:
+def refuse(code: str, reason: str, prices: tuple[PriceSeen, ...] = (), **numbers: int) -> NoReturn:
     """End the transaction without effect."""
-    raise Refusal(code, reason, **numbers)
+    raise Refusal(code, reason, prices, **numbers)
 
 
 class Transaction:
-    """Copies of what a command touches, and the postings it has made so far."""
+    """Copies of what a command touches, and the postings it has made so far.
 
-    __slots__ = ("_accounts", "_before", "_dust", "_ledger", "_orders", "events", "opened", "postings", "state")
+    Attributes
+    ----------
+    movement : what the oracle has changed, where the command moved it
+    """
+
+    __slots__ = (
+        "_accounts",
+        "_before",
+        "_dust",
+        "_ledger",
+        "_orders",
+        "events",
+        "movement",
+        "opened",
+        "postings",
+        "state",
+    )
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.events: list[Event] = []
         self.postings: list[Posting] = []
         self.opened: list[str] = []
+        self.movement: Movement | None = None
         self._accounts: dict[str, Account] = {}
         self._before: dict[str, Measure] = {}
         self._ledger: dict[tuple[str, int], int] = {}
@@ -225,10 +245,17 @@ class Transaction:
         """Note an account's state at maintenance before it changes, for `require_solvent`."""
         self._before[name] = measure(self.account(name), self.state.valuation, MAINTENANCE)
 
+    def initial(self, name: str) -> Measure:
+        """Measure an account at the initial level: at the worse of mark and stable price, where an oracle has one."""
+        account = self.account(name)
+        if self.state.opening is None:
+            return measure(account, self.state.valuation, INITIAL)
+        return self.state.opening.measure(account)
+
     def require_solvent(self, name: str, what: str) -> int:
         """Refuse unless initial margin holds, or the account is not made worse; return the free initial health."""
         account = self.account(name)
-        initial = measure(account, self.state.valuation, INITIAL)
+        initial = self.initial(name)
         if account.mode == SYSTEM or (initial.health >= 0 and not self.state.halted):
             return initial.health
         after = measure(account, self.state.valuation, MAINTENANCE)

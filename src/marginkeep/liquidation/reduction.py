@@ -8,8 +8,8 @@ auction) will stand beside this module and end in the same plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from marginkeep.book.fills import book_funding, fill_position
 from marginkeep.book.health import equity, measure, size_requirement
@@ -19,6 +19,8 @@ from marginkeep.rulebook.model import MAINTENANCE, TARGET
 from marginkeep.units import RATE_ONE, ceil_div, floor_div, rate_ceil, rate_floor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from marginkeep.book.account import Account
     from marginkeep.book.valuation import Valuation
     from marginkeep.rulebook import AssetTable, LiquidationTerms, MarketTable
@@ -54,8 +56,25 @@ class Plan:
     after: Account
 
 
-def plan_reduction(account: Account, valuation: Valuation) -> Plan:
-    """Return the steps that bring an account back to its target level, or close it.
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What may be used of an account now.
+
+    Attributes
+    ----------
+    lots : by market, the most that may be closed; a market that is not named has no bound
+    kept : assets that may be neither sold nor bought
+    """
+
+    lots: Mapping[int, int] = field(default_factory=dict)
+    kept: frozenset[int] = frozenset()
+
+
+_EVERYTHING: Final = Allowance()
+
+
+def plan_reduction(account: Account, valuation: Valuation, allowance: Allowance = _EVERYTHING) -> Plan:
+    """Return the steps that bring an account back to its target level, or close it, as far as it is allowed.
 
     Parameters
     ----------
@@ -67,9 +86,13 @@ def plan_reduction(account: Account, valuation: Valuation) -> Plan:
     for index in _leg_order(state, valuation):
         if measure(state, valuation, TARGET).health >= 0:
             break
-        steps.append(_reduce_leg(state, valuation.tables.markets[index], valuation))
+        most = allowance.lots.get(index, abs(state.positions[index].size))
+        if most > 0:
+            steps.append(_reduce_leg(state, valuation.tables.markets[index], most, valuation))
     for owed in _debt_order(state, valuation):
         for asset in _holding_order(state, valuation):
+            if asset in allowance.kept or owed in allowance.kept:
+                continue
             if state.balances[owed] >= 0 or measure(state, valuation, TARGET).health >= 0:
                 break
             steps.append(_sell_holding(state, asset, owed, valuation))
@@ -89,8 +112,8 @@ def _leg_order(account: Account, valuation: Valuation) -> list[int]:
     return sorted(legs, key=lambda index: (-released(index), index))
 
 
-def _reduce_leg(state: Account, market: MarketTable, valuation: Valuation) -> Close:
-    """Close the smallest sufficient part of one position; changes `state`."""
+def _reduce_leg(state: Account, market: MarketTable, most: int, valuation: Valuation) -> Close:
+    """Close the smallest sufficient part of one position, at most `most` lots; changes `state`."""
     held = state.positions[market.index].size
     side = -1 if held > 0 else 1
 
@@ -99,7 +122,9 @@ def _reduce_leg(state: Account, market: MarketTable, valuation: Valuation) -> Cl
         close_position(trial, market, side * lots, valuation)
         return measure(trial, valuation, TARGET).health
 
-    lots = smallest_sufficient(abs(held), health_after, _tier_stops(market, abs(held), valuation))
+    closable = min(abs(held), most)
+    stops = [stop for stop in _tier_stops(market, abs(held), valuation) if stop < closable]
+    lots = smallest_sufficient(closable, health_after, stops)
     return close_position(state, market, side * lots, valuation)
 
 

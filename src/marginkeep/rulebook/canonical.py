@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.model import LEVELS, Rulebook
+from marginkeep.rulebook.oracle_canonical import oracle_lines, oracle_orders
 from marginkeep.units import format_units
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def canonical(rulebook: Rulebook) -> dict[str, str]:
     for group, table in (("assets", rulebook.assets), ("markets", rulebook.markets)):
         for name in sorted(table):
             lines.update(_flatten(f"{group}.{name}", table[name]))
+    lines.update(oracle_lines(rulebook))
     return lines
 
 
@@ -67,12 +69,15 @@ def _named(path: str, name: str, value: Any) -> Iterator[tuple[str, str]]:
 def rulebook_hash(rulebook: Rulebook) -> str:
     """Return the SHA-256 of the canonical text, as hexadecimal.
 
-    The order of assets and markets is part of it: it is the order of the engine's tables.
+    The order of assets and markets is part of it: it is the order of the engine's tables. So is that of the oracle's
+    names, where it has rules.
     """
-    body = {
+    body: dict[str, Any] = {
         "parameters": canonical(rulebook),
         "order": [list(rulebook.assets), list(rulebook.markets)],
     }
+    if rulebook.oracle is not None:
+        body["oracle order"] = oracle_orders(rulebook.oracle)
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -82,10 +87,16 @@ def compare(before: Rulebook, after: Rulebook) -> tuple[Difference, ...]:
     Order is the order of the engine's tables: no figure depends on it, but a snapshot holds indices.
     """
     old, new = canonical(before), canonical(after)
+    orders, new_orders = oracle_orders(before.oracle), oracle_orders(after.oracle)
     return (
         *_differences(old, new),
         *_order_difference("assets order", before.assets, after.assets),
         *_order_difference("markets order", before.markets, after.markets),
+        *(
+            difference
+            for path in orders
+            for difference in _order_difference(path, orders[path], new_orders.get(path, []))
+        ),
     )
 
 

@@ -7,11 +7,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from marginkeep.errors import PrecisionError, RulebookError
+from marginkeep.rulebook.durations import parse_duration, parse_time
 from marginkeep.rulebook.grid import count_units, exact_text
 from marginkeep.units import RATE_ONE, format_units, parse_decimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 _MISSING: Any = object()
 
@@ -65,6 +66,49 @@ class Fields:
             raise RulebookError(f"{self.at(name)} is {shown(value)}: use one of {', '.join(choices)}")
         return value
 
+    def known(self, name: str, names: Collection[str], what: str, default: Any = _MISSING) -> Any:
+        """Return the name of something that exists (or the default as it is); `what` says of which kind."""
+        value = self.text(name, default)
+        if value is not default:
+            require_name(value, self.at(name), names, what)
+        return value
+
+    def names(self, name: str, default: Any = _MISSING) -> list[str]:
+        """Return a list of texts, none of them twice."""
+        value = self.take(name, default)
+        if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: give a list of names in quotes")
+        for index, entry in enumerate(value):
+            require_printable(entry, f"{self.at(name)}[{index}]")
+            if entry in value[:index]:
+                raise RulebookError(f"{self.at(name)}[{index}] is {entry!r}, which stands there already: take one out")
+        return list(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self.take(name, default)
+        if not isinstance(value, bool):
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: give true or false, without quotes")
+        return value
+
+    def duration(self, name: str, default: Any = _MISSING, zero: bool = True) -> int:
+        """Return a duration in nanoseconds; see `parse_duration`. With `zero` false it must be above 0."""
+        value = self.take(name, default)
+        try:
+            length = parse_duration(value, self.at(name))
+        except PrecisionError as error:
+            raise RulebookError(str(error)) from None
+        if not length and not zero:
+            raise RulebookError(f"{self.at(name)} is {shown(value)}: it must be above 0")
+        return length
+
+    def time(self, name: str) -> int:
+        """Return an instant in nanoseconds since 1970; see `parse_time`."""
+        try:
+            return parse_time(self.take(name), self.at(name))
+        except PrecisionError as error:
+            raise RulebookError(str(error)) from None
+
     def whole(self, name: str, lowest: int, highest: int, default: Any = _MISSING) -> int:
         """Return an integer within bounds."""
         value = self.take(name, default)
@@ -96,6 +140,19 @@ class Fields:
     def units(self, name: str, unit: Fraction, unit_name: str, cure: str = "", zero: bool = True) -> int:
         """Return an exact decimal as a whole number of units; see `count_units`."""
         return count_units(self.decimal(name), unit, self.at(name), unit_name, cure, zero)
+
+    def price(self, name: str, tick: Fraction, highest: int) -> int:
+        """Return a price above 0 in whole ticks, at most so many."""
+        try:
+            ticks = count_units(self.decimal(name), tick, self.at(name), "tick", ", or a finer tick", zero=False)
+        except PrecisionError as error:
+            raise RulebookError(str(error)) from None
+        if not 1 <= ticks <= highest:
+            raise RulebookError(
+                f"{self.at(name)} is {exact_text(ticks * tick)}: it must lie from {exact_text(tick)} "
+                f"to {exact_text(highest * tick)}"
+            )
+        return ticks
 
     def limit(self, name: str, unit: Fraction, unit_name: str) -> int | None:
         """Return an optional limit in whole units: one between two units is the lower one."""
@@ -144,6 +201,15 @@ def require_printable(text: str, path: str) -> None:
     """Refuse text that cannot be shown or written, such as control characters or half a surrogate pair."""
     if not text.isprintable():
         raise RulebookError(f"{path} is {ascii(text)[:60]}: use printable characters only, in one line")
+
+
+def require_name(name: str, path: str, names: Collection[str], what: str) -> None:
+    """Refuse a name that is not among those that exist; `what` says of which kind, for example ``"feed"``."""
+    if name not in names:
+        article = "an" if what[0] in "aeiou" else "a"
+        known = ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
+        cure = f"use one of {known}" if names else f"there is none yet, add {article} {what}"
+        raise RulebookError(f"{path} is {shown(name)}, which is not {article} {what}: {cure}")
 
 
 def checked_rate(value: object, path: str, lowest: int, highest: int) -> int:

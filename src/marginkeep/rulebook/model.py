@@ -16,6 +16,8 @@ from marginkeep.units import RATE_ONE, to_units
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from marginkeep.rulebook.oracle_rules import OracleRules
+
 INITIAL: Final = 0
 CALL: Final = 1
 MAINTENANCE: Final = 2
@@ -115,12 +117,18 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All assets and markets, and the asset in which accounts are reported."""
+    """All assets and markets, the asset in which accounts are reported, and what makes a price one to act on.
+
+    Attributes
+    ----------
+    oracle : None where prices come from outside, as they are
+    """
 
     name: str
     reporting: str
     assets: Mapping[str, Asset]
     markets: Mapping[str, Market]
+    oracle: OracleRules | None = None
 
     def asset(self, name: str) -> Asset:
         """Return an asset, or raise `InputError` naming those that exist."""

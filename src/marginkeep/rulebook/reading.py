@@ -13,6 +13,7 @@ from marginkeep.rulebook.fields import Fields
 from marginkeep.rulebook.levels import read_shares
 from marginkeep.rulebook.markets import read_market
 from marginkeep.rulebook.model import Rulebook
+from marginkeep.rulebook.oracle_reading import read_oracle
 from marginkeep.rulebook.terms import NO_COST, read_terms
 
 if TYPE_CHECKING:
@@ -89,9 +90,12 @@ def read_rulebook(table: dict[str, Any], default_name: str = "rulebook") -> Rule
     reporting = find_reporting(fields, [name for name, _ in rows])
     assets = {key: read_asset(key, row, reporting, shares, terms, strict=True) for key, row in rows}
     markets = {key: read_market(key, row, assets, shares, terms, strict=True) for key, row in fields.tables("markets")}
-    fields.finish()
     check_names(assets, markets)
-    return Rulebook(name, reporting, assets, markets)
+    oracle = None
+    if fields.take("oracle", None) is not None:
+        oracle = read_oracle(fields.sub("oracle"), reporting, assets, markets, shares)
+    fields.finish()
+    return Rulebook(name, reporting, assets, markets, oracle)
 
 
 def find_reporting(fields: Fields, assets: list[str]) -> str:

@@ -1,0 +1,157 @@
+"""What a price's quality or a market's state forbids: every action asks here before it uses a price."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from marginkeep.book.account import SYSTEM
+from marginkeep.book.columns import MARKET, SIZE
+from marginkeep.clearing.transaction import refuse
+from marginkeep.liquidation import Allowance
+from marginkeep.rulebook.oracle_rules import GUARDED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from marginkeep.book.account import Account, Position
+    from marginkeep.clearing.state import State
+    from marginkeep.clearing.transaction import Transaction
+    from marginkeep.oracle.lines import Line
+    from marginkeep.oracle.price_seen import PriceSeen
+    from marginkeep.rulebook import MarketTable
+
+
+def require_action(tx: Transaction, action: str, market: MarketTable, what: str) -> None:
+    """Refuse an action that the mark of a market, or for new risk the price of its settle asset, does not allow."""
+    oracle = tx.state.oracle
+    if oracle is None:
+        return
+    lines: list[Line | None] = [oracle.markets.get(market.index)]
+    if action == "open":
+        lines.append(oracle.assets.get(market.settle))
+    for line in lines:
+        if line is not None:
+            _require(tx, action, line, what)
+
+
+def require_withdrawable(tx: Transaction, name: str, what: str) -> None:
+    """Refuse to take from an account that holds a position in a market whose mark does not allow it."""
+    oracle = tx.state.oracle
+    if oracle is None:
+        return
+    for index, position in sorted(tx.account(name).positions.items()):
+        line = oracle.markets.get(index)
+        if line is not None and not position.is_empty:
+            _require(tx, "withdraw", line, what)
+
+
+def _require(tx: Transaction, action: str, line: Line, what: str) -> None:
+    why = line.obstacle(action)
+    if why:
+        oracle = tx.state.oracle
+        assert oracle is not None
+        seen = oracle.evidence.seen(line, tx.state.now_ns, f"{what}: {why}")
+        refuse(
+            "price",
+            f"{what} needs {line.name}, but {why}; its sources: {oracle.evidence.describe_sources(line, tx.state.now_ns)}",
+            (seen,),
+        )
+
+
+def action_of(before: Position | None, account: Account, market: int) -> str:
+    """Return ``reduce`` when a position only came nearer to zero, else ``open``; the system's own always reduces."""
+    if account.mode == SYSTEM:
+        return "reduce"
+    held = before.size if before is not None else 0
+    after = account.positions[market].size
+    return "reduce" if held and abs(after) < abs(held) and after * held >= 0 else "open"
+
+
+class Seen(NamedTuple):
+    """What a liquidation may use of an account, the evidence of every price in it, and the names that block a part."""
+
+    allowance: Allowance
+    prices: tuple[PriceSeen, ...]
+    blocked: tuple[str, ...]
+
+
+def liquidation_gate(state: State, account: Account, interest: OpenInterest) -> Seen:
+    """Return what the prices of an account's holdings allow a liquidation to do now."""
+    oracle = state.oracle
+    if oracle is None:
+        return Seen(Allowance(), (), ())
+    lots: dict[int, int] = {}
+    kept: list[int] = []
+    prices: list[PriceSeen] = []
+    blocked: list[str] = []
+    for line, index, is_market in _lines_held(state, account):
+        why = line.obstacle("liquidate")
+        if is_market and not why:
+            left = _budget(state, index, interest)
+            if left is not None:
+                lots[index] = left
+                why = "" if left else "the share of open interest that may be liquidated in this interval is used up"
+        elif why and is_market:
+            lots[index] = 0
+        elif why:
+            kept.append(index)
+        if why:
+            blocked.append(line.name)
+        prices.append(oracle.evidence.seen(line, state.now_ns, f"liquidation: {why}" if why else ""))
+    return Seen(Allowance(lots, frozenset(kept)), tuple(prices), tuple(blocked))
+
+
+def _lines_held(state: State, account: Account) -> Iterator[tuple[Line, int, bool]]:
+    """Yield the lines behind an account's positions and balances, with index and whether it is a market."""
+    oracle = state.oracle
+    assert oracle is not None
+    for index in sorted(account.positions):
+        market = oracle.markets.get(index)
+        if market is not None and account.positions[index].size:
+            yield market, index, True
+    for index in sorted(account.balances):
+        asset = oracle.assets.get(index)
+        if asset is not None and account.balances[index]:
+            yield asset, index, False
+
+
+def _budget(state: State, index: int, interest: OpenInterest) -> int | None:
+    """Return how many lots of a guarded market may still be liquidated in this interval; None = any number."""
+    assert state.oracle is not None
+    line = state.oracle.markets[index]
+    if line.state < GUARDED or not line.breaker_rules.liquidation_share:
+        return None
+    return line.budget.left(state.now_ns, interest.lots(index), line.breaker_rules)
+
+
+def guarded_names(state: State) -> frozenset[str]:
+    """Return the guarded markets in which liquidation is bounded, whose budget may have been renewed."""
+    if state.oracle is None:
+        return frozenset()
+    lines = state.oracle.markets.values()
+    return frozenset(line.name for line in lines if line.state >= GUARDED and line.breaker_rules.liquidation_share)
+
+
+def spend_budget(state: State, index: int, lots: int) -> None:
+    """Note what was liquidated in a guarded market."""
+    line = state.oracle.markets.get(index) if state.oracle is not None else None
+    if line is not None and line.state >= GUARDED and line.breaker_rules.liquidation_share:
+        line.budget.spend(lots, state.now_ns, line.breaker_rules)
+
+
+class OpenInterest:
+    """Lots open in each market, counted once when first asked for."""
+
+    __slots__ = ("_known", "_state")
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[int, int] = {}
+
+    def lots(self, market: int) -> int:
+        """Return the sum of long positions of a market."""
+        if market not in self._known:
+            rows = self._state.book.position_rows()
+            sizes = rows[rows[:, MARKET] == market, SIZE]
+            self._known[market] = int(sizes[sizes > 0].sum())
+        return self._known[market]

@@ -1,0 +1,381 @@
+"""From a feed's sources to its index: who is fresh, who is an outlier, the aggregate, and the quality of it.
+
+Like `oracle.source_rows`, these functions work on lists and, compiled, on int64 arrays. `rows` are the sources' rows,
+`facts` their rules, `feed` the feed's own row, `order` and `prices` room to work in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from marginkeep.oracle.source_rows import (
+    AGGREGATE,
+    CONFIDENCE,
+    FROZEN,
+    FROZEN_AFTER,
+    GOOD_NS,
+    GOOD_PRICE,
+    LATE,
+    LATEST,
+    MAX_AGE,
+    MAX_CONFIDENCE,
+    MAX_DISPERSION,
+    MIN_SOURCES,
+    MOVED_INDEX,
+    MOVED_NS,
+    NEVER_QUOTED,
+    NO_PRINT,
+    OLD,
+    OUTLIER,
+    OUTLIER_BAND,
+    PREVIOUS,
+    PRICE,
+    PRINT,
+    QUARANTINED,
+    QUARANTINED_UNTIL,
+    RESERVE,
+    SOURCE_NS,
+    SOURCES,
+    TRIM,
+    USE,
+    count_quote,
+    is_frozen,
+    is_quarantined,
+    outside,
+)
+from marginkeep.rulebook.oracle_rules import DIVERGENT, STALE, TOO_FEW_SOURCES, UNCERTAIN, VALID
+from marginkeep.units import RATE_ONE
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence, Sequence
+
+    Row = MutableSequence[int]
+    Rows = Sequence[MutableSequence[int]]
+    Rules = Sequence[int]
+    Facts = Sequence[Sequence[int]]
+
+WEIGHT, RANK, GROUP, STALE_AFTER = range(4)
+FACTS_WIDTH: Final = 4
+"""A source's rules in one feed."""
+
+INDEX, FLAGS, NEWEST_NS, SPREAD, DISPERSION, USED, DUE_NS, LONE_PRICE, LONE_NS = range(9)
+FEED_WIDTH: Final = 9
+"""A feed's row: its index and the qualities that apply to it as bits; the newest quote in it; its confidence and
+dispersion as rates; how many sources it used; when time alone changes it (0 = never); a jump that one source alone has
+shown, and when."""
+
+WEIGHTED_MEDIAN, TRIMMED_MEAN, MEDIAN_OF_MEDIANS = range(3)
+
+
+def aggregate(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int) -> None:
+    """Compute a feed's index and quality from its sources' rows."""
+    note_uses(rows, facts, rules, feed[INDEX], now_ns)
+    count = choose_sources(rows, facts, rules, order)
+    for i in range(rules[SOURCES]):
+        prices[i] = rows[i][PRICE]
+    sort_by_price(order, count, prices)
+    centre = weighted_median(order, count, prices, facts, feed[INDEX], rules[OUTLIER_BAND])
+    judge_prints(rows, rules, centre, now_ns)
+    weight = total_weight(facts, order, count)
+    outliers = replace_outliers(rows, facts, rules, order, count, prices, centre, now_ns)
+    used = keep_used(rows, order, count)
+    sort_by_price(order, used, prices)
+    describe(rows, facts, rules, feed, order, used, prices, now_ns)
+    flags = judge_quality(rules, feed, used, outliers, weight, now_ns)
+    if used > 0:
+        price = combine(rows, facts, rules, order, used, prices)
+        if is_lone_jump(rules, feed, used, price):
+            flags |= 1 << DIVERGENT
+        else:
+            feed[INDEX] = price
+    feed[FLAGS] = flags if flags else 1 << VALID
+    feed[DUE_NS] = next_due(rows, facts, rules, feed, now_ns)
+
+
+def note_uses(rows: Rows, facts: Facts, rules: Rules, index: int, now_ns: int) -> None:
+    """Note of each source why it may not be used, or that its latest quote may."""
+    for i in range(rules[SOURCES]):
+        row = rows[i]
+        row[USE] = LATEST
+        if row[PRICE] == 0:
+            row[USE] = NEVER_QUOTED
+        elif is_quarantined(row, rules, now_ns):
+            row[USE] = QUARANTINED
+        elif now_ns - row[SOURCE_NS] > facts[i][STALE_AFTER]:
+            row[USE] = OLD
+        elif is_frozen(row, rules, index, now_ns):
+            row[USE] = FROZEN
+
+
+def choose_sources(rows: Rows, facts: Facts, rules: Rules, order: Row) -> int:
+    """Put the sources that may be used into `order` and return how many there are.
+
+    Sources of a later rank stay in reserve while enough of the earlier ranks may be used.
+    """
+    rank, count = -1, 0
+    while count < rules[MIN_SOURCES]:
+        following = next_rank(facts, rules, rank)
+        if following == rank:
+            break
+        rank = following
+        count = 0
+        for i in range(rules[SOURCES]):
+            if rows[i][USE] == LATEST and facts[i][RANK] <= rank:
+                order[count] = i
+                count += 1
+    for i in range(rules[SOURCES]):
+        if rows[i][USE] == LATEST and facts[i][RANK] > rank:
+            rows[i][USE] = RESERVE
+    return count
+
+
+def next_rank(facts: Facts, rules: Rules, rank: int) -> int:
+    """Return the lowest rank above `rank`, or `rank` itself when there is none."""
+    found = rank
+    for i in range(rules[SOURCES]):
+        other = facts[i][RANK]
+        if other > rank and (found == rank or other < found):
+            found = other
+    return found
+
+
+def sort_by_price(order: Row, count: int, prices: Row) -> None:
+    """Sort the first `count` sources of `order` by price, equal prices by source number."""
+    for k in range(1, count):
+        source = order[k]
+        place = k
+        while place > 0 and (
+            prices[order[place - 1]] > prices[source]
+            or (prices[order[place - 1]] == prices[source] and order[place - 1] > source)
+        ):
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = source
+
+
+def weighted_median(order: Row, count: int, prices: Row, facts: Facts, past: int, band: int) -> int:
+    """Return the price at which half of the weight lies on either side; 0 without sources.
+
+    Where the halves meet between two prices it is their mean, rounded down; but if these two are further apart than
+    the band, it is the one nearer to the past index: the past decides whom to believe.
+    """
+    total = total_weight(facts, order, count)
+    passed = 0
+    for k in range(count):
+        passed += 2 * facts[order[k]][WEIGHT]
+        if passed > total:
+            return prices[order[k]]
+        if passed == total:
+            low, high = prices[order[k]], prices[order[k + 1]]
+            if past > 0 and outside(high, low, band):
+                return low if abs(low - past) <= abs(high - past) else high
+            return (low + high) // 2
+    return 0
+
+
+def total_weight(facts: Facts, order: Row, count: int) -> int:
+    """Return the weight of the first `count` sources of `order`."""
+    total = 0
+    for k in range(count):
+        total += facts[order[k]][WEIGHT]
+    return total
+
+
+def judge_prints(rows: Rows, rules: Rules, centre: int, now_ns: int) -> None:
+    """Count each new quote as good or bad: bad is late, or outside the band around the centre of all."""
+    for i in range(rules[SOURCES]):
+        row = rows[i]
+        if row[PRINT] != NO_PRINT and centre > 0:
+            is_bad = row[PRINT] == LATE or outside(row[PRICE], centre, rules[OUTLIER_BAND])
+            count_quote(row, rules, 1 if is_bad else 0, now_ns)
+            row[PRINT] = NO_PRINT
+
+
+def replace_outliers(
+    rows: Rows, facts: Facts, rules: Rules, order: Row, count: int, prices: Row, centre: int, now_ns: int
+) -> int:
+    """Put a source's previous price in the place of an outlier, or leave the source out; return the outliers' weight.
+
+    As long as its previous price is fresh and inside the band, a single bad print does not move the index at all.
+    """
+    weight = 0
+    for k in range(count):
+        i = order[k]
+        row = rows[i]
+        if not outside(row[PRICE], centre, rules[OUTLIER_BAND]):
+            row[GOOD_PRICE] = row[PRICE]
+            row[GOOD_NS] = row[SOURCE_NS]
+            continue
+        weight += facts[i][WEIGHT]
+        row[USE] = OUTLIER
+        is_fresh = row[GOOD_PRICE] > 0 and now_ns - row[GOOD_NS] <= facts[i][STALE_AFTER]
+        if is_fresh and not outside(row[GOOD_PRICE], centre, rules[OUTLIER_BAND]):
+            row[USE] = PREVIOUS
+            prices[i] = row[GOOD_PRICE]
+    return weight
+
+
+def keep_used(rows: Rows, order: Row, count: int) -> int:
+    """Keep the sources that are used at the front of `order` and return how many they are."""
+    used = 0
+    for k in range(count):
+        if rows[order[k]][USE] in (LATEST, PREVIOUS):
+            order[used] = order[k]
+            used += 1
+    return used
+
+
+def describe(
+    rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, used: int, prices: Row, now_ns: int
+) -> None:
+    """Note the newest quote used, the largest confidence and the dispersion of the prices used, and their number."""
+    feed[USED] = used
+    feed[SPREAD] = feed[DISPERSION] = 0
+    if used == 0:
+        return
+    newest = widest = 0
+    for k in range(used):
+        row = rows[order[k]]
+        seen_ns = row[GOOD_NS] if row[USE] == PREVIOUS else row[SOURCE_NS]
+        newest = max(newest, seen_ns)
+        widest = max(widest, share_of(row[CONFIDENCE], row[PRICE]))
+    feed[NEWEST_NS] = newest
+    feed[SPREAD] = widest
+    lowest = prices[order[0]]
+    feed[DISPERSION] = share_of(prices[order[used - 1]] - lowest, lowest)
+
+
+def share_of(part: int, whole: int) -> int:
+    """Return part / whole as a rate rounded up, at most 100 %, in three digits at a time: none leaves int64."""
+    if part >= whole:
+        return RATE_ONE
+    rate, rest = 0, part
+    for _ in range(3):
+        rest *= 1_000
+        rate = rate * 1_000 + rest // whole
+        rest -= rest // whole * whole
+    return rate + 1 if rest > 0 else rate
+
+
+def judge_quality(rules: Rules, feed: Row, used: int, outliers: int, weight: int, now_ns: int) -> int:
+    """Return the qualities that apply to what the sources say, as bits (1 << quality).
+
+    Half of the weight outside the band, or prices used too far apart, is `DIVERGENT`.
+    """
+    flags = 0
+    if now_ns - feed[NEWEST_NS] > rules[MAX_AGE]:
+        flags |= 1 << STALE
+    if feed[SPREAD] > rules[MAX_CONFIDENCE]:
+        flags |= 1 << UNCERTAIN
+    if 0 < weight <= 2 * outliers or feed[DISPERSION] > rules[MAX_DISPERSION]:
+        flags |= 1 << DIVERGENT
+    if used < rules[MIN_SOURCES]:
+        flags |= 1 << TOO_FEW_SOURCES
+    return flags
+
+
+def is_lone_jump(rules: Rules, feed: Row, used: int, price: int) -> bool:
+    """Tell whether one source alone shows a jump from the past index that its next quote has not confirmed."""
+    if used > 1 or feed[INDEX] == 0 or not outside(price, feed[INDEX], rules[OUTLIER_BAND]):
+        feed[LONE_PRICE] = 0
+        return False
+    if feed[LONE_PRICE] > 0 and not outside(price, feed[LONE_PRICE], rules[OUTLIER_BAND]):
+        if feed[NEWEST_NS] > feed[LONE_NS]:
+            feed[LONE_PRICE] = 0
+            return False
+        return True
+    feed[LONE_PRICE] = price
+    feed[LONE_NS] = feed[NEWEST_NS]
+    return True
+
+
+def combine(rows: Rows, facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> int:
+    """Return the aggregate of the prices used, sorted in `order`."""
+    if rules[AGGREGATE] == TRIMMED_MEAN:
+        return trimmed_mean(facts, rules, order, used, prices)
+    if rules[AGGREGATE] == MEDIAN_OF_MEDIANS:
+        return median_of_medians(facts, order, used, prices)
+    return weighted_median(order, used, prices, facts, 0, rules[OUTLIER_BAND])
+
+
+def trimmed_mean(facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> int:
+    """Return the weighted mean without the `TRIM` share of sources at each end, rounded down."""
+    cut = min(used * rules[TRIM] // RATE_ONE, (used - 1) // 2)
+    total = weight = 0
+    for k in range(cut, used - cut):
+        total += prices[order[k]] * facts[order[k]][WEIGHT]
+        weight += facts[order[k]][WEIGHT]
+    return total // weight
+
+
+def median_of_medians(facts: Facts, order: Row, used: int, prices: Row) -> int:
+    """Return the plain median of the groups' plain medians; means of two are rounded down.
+
+    `order` is overwritten: it ends as one representative source a group, whose price is the group's median.
+    """
+    groups = 0
+    for k in range(used):
+        group = facts[order[k]][GROUP]
+        is_first = True
+        for j in range(k):
+            is_first = is_first and facts[order[j]][GROUP] != group
+        if is_first:
+            groups += 1
+    seen = 0
+    lowest = 0
+    middle_low, middle_high = (groups - 1) // 2, groups // 2
+    low = high = 0
+    # Medians are drawn in rising order: the next larger one, ties by group, until both middles have been passed.
+    while seen < groups:
+        best, best_group = -1, -1
+        for k in range(used):
+            group = facts[order[k]][GROUP]
+            value = group_median(facts, order, used, prices, group) * 32 + group
+            if value > lowest and (best < 0 or value < best):
+                best, best_group = value, group
+        lowest = best
+        if seen == middle_low:
+            low = (best - best_group) // 32
+        if seen == middle_high:
+            high = (best - best_group) // 32
+        seen += 1
+    return (low + high) // 2
+
+
+def group_median(facts: Facts, order: Row, used: int, prices: Row, group: int) -> int:
+    """Return the plain median of one group's prices, sorted in `order`."""
+    size = 0
+    for k in range(used):
+        if facts[order[k]][GROUP] == group:
+            size += 1
+    seen = low = high = 0
+    for k in range(used):
+        if facts[order[k]][GROUP] == group:
+            if seen == (size - 1) // 2:
+                low = prices[order[k]]
+            if seen == size // 2:
+                high = prices[order[k]]
+            seen += 1
+    return (low + high) // 2
+
+
+def next_due(rows: Rows, facts: Facts, rules: Rules, feed: Row, now_ns: int) -> int:
+    """Return the first time at which time alone may change index or quality; 0 where it cannot."""
+    due = sooner(0, feed[NEWEST_NS] + rules[MAX_AGE] + 1, now_ns)
+    for i in range(rules[SOURCES]):
+        row = rows[i]
+        if row[PRICE] == 0:
+            continue
+        due = sooner(due, row[SOURCE_NS] + facts[i][STALE_AFTER] + 1, now_ns)
+        due = sooner(due, row[GOOD_NS] + facts[i][STALE_AFTER] + 1, now_ns)
+        due = sooner(due, row[QUARANTINED_UNTIL], now_ns)
+        if rules[FROZEN_AFTER] > 0 and outside(row[MOVED_INDEX], feed[INDEX], rules[OUTLIER_BAND]):
+            due = sooner(due, row[MOVED_NS] + rules[FROZEN_AFTER] + 1, now_ns)
+    return due
+
+
+def sooner(due: int, time_ns: int, now_ns: int) -> int:
+    """Return the sooner of two times after now; 0 = never."""
+    if time_ns <= now_ns or (0 < due <= time_ns):
+        return due
+    return time_ns

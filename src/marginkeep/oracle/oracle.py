@@ -1,0 +1,318 @@
+"""The oracle of a house: quotes, books and time in; prices one may act on, and who may act on them, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from marginkeep.errors import InvariantViolation
+from marginkeep.oracle.aggregation import DISPERSION, FLAGS, INDEX, NEWEST_NS
+from marginkeep.oracle.breakers import venue_state
+from marginkeep.oracle.building import asset_lines, feed_prices, find_dependents, market_lines
+from marginkeep.oracle.evidence import Evidence
+from marginkeep.oracle.feeds import Feeds
+from marginkeep.oracle.lines import MarketLine
+from marginkeep.rulebook.oracle_rules import MARKET_STATES, OPEN, QUALITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from marginkeep.oracle.feeds import Intake
+    from marginkeep.oracle.lines import AssetLine, Line
+    from marginkeep.rulebook import Tables
+    from marginkeep.rulebook.oracle_rules import OracleRules
+
+SWEEP_NS: Final = 1_000_000_000
+"""What changes with time alone (averages, stable prices, breakers, pegs, delays) is looked at this often."""
+
+
+class Note(NamedTuple):
+    """A change of quality, market state, peg or source, in words: what changed, from what, to what, and why."""
+
+    what: Literal["quality", "market", "peg", "source"]
+    name: str
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(slots=True)
+class Movement:
+    """What a step of the oracle changed.
+
+    Attributes
+    ----------
+    marks, prices : market or asset index -> trusted price in ticks, where it moved
+    announced : asset index -> price in ticks that comes next, and when
+    gates : some action may be possible, or impossible, that was not before
+    weights : a peg changed stage, and with it an asset's collateral weight
+    """
+
+    marks: dict[int, int] = field(default_factory=dict)
+    prices: dict[int, int] = field(default_factory=dict)
+    announced: dict[int, tuple[int, int]] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    gates: bool = False
+    weights: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Tell whether accounts have to be looked at."""
+        return bool(self.marks or self.prices or self.announced or self.gates or self.weights)
+
+
+class Oracle:
+    """All feeds and lines of a rulebook.
+
+    Parameters
+    ----------
+    tables : of a rulebook that has oracle rules
+    markets, assets : by index, the lowest and highest price in ticks that the books can hold
+
+    Attributes
+    ----------
+    assets, markets : index -> line, for those that the oracle prices
+    evidence : what decisions at these prices are explained with
+    """
+
+    __slots__ = (
+        "_announced",
+        "_dependents",
+        "_held",
+        "_prices",
+        "_swept_ns",
+        "_venue",
+        "assets",
+        "evidence",
+        "feeds",
+        "markets",
+        "rules",
+    )
+
+    def __init__(self, tables: Tables, markets: Sequence[tuple[int, int]], assets: Sequence[tuple[int, int]]) -> None:
+        rules = tables.rulebook.oracle
+        if rules is None:
+            raise InvariantViolation("an oracle was made for a rulebook without oracle rules")
+        self.rules: OracleRules = rules
+        self.feeds = Feeds(rules.feeds)
+        self._prices = feed_prices(rules)
+        by_name = {feed.name: price for feed, price in zip(rules.feeds, self._prices, strict=True)}
+        self.assets = asset_lines(tables, by_name, assets)
+        self.markets = market_lines(tables, by_name, markets)
+        self._dependents = find_dependents(rules, by_name, self.assets, self.markets)
+        self.evidence = Evidence(self.feeds, self._prices)
+        self._held = OPEN
+        self._venue = OPEN
+        self._swept_ns = 0
+        self._announced: dict[int, tuple[int, int]] = {}
+
+    # Steps -----------------------------------------------------------------------------------------------------
+
+    def take(self, quotes: NDArray[np.int64], now_ns: int) -> tuple[Intake, Movement]:
+        """Take quotes in (see `Feeds.take`) and return what they changed."""
+        intake = self.feeds.take(quotes, now_ns)
+        movement = self._step(intake, [])
+        return intake, movement
+
+    def advance(self, now_ns: int) -> Movement:
+        """Let time pass."""
+        return self._step(self.feeds.advance(now_ns), [])
+
+    def look_again(self, markets: Iterable[int], now_ns: int) -> Movement:
+        """Compose marks anew after a book, a trade or a hold has been observed."""
+        return self._step(self.feeds.advance(now_ns), [self.markets[index] for index in markets])
+
+    def hold(self, market: int | None, state: int, now_ns: int) -> None:
+        """Keep one market, or all, at a state or worse; `look_again` must follow."""
+        if market is None:
+            self._held = state
+        else:
+            self.markets[market].breaker.hold(state, now_ns)
+
+    def release(self, market: int | None) -> None:
+        """End an operator's hold; `look_again` must follow."""
+        if market is None:
+            self._held = OPEN
+        else:
+            self.markets[market].breaker.release()
+
+    def _step(self, intake: Intake, markets: list[MarketLine]) -> Movement:
+        movement = Movement(notes=self._source_notes(intake))
+        is_sweep = intake.now_ns - self._swept_ns >= SWEEP_NS
+        if not is_sweep and not intake.feeds and not markets:
+            return movement
+        changed = self._update_feeds(range(len(self._prices)) if is_sweep else intake.feeds, intake.now_ns)
+        if is_sweep:
+            self._swept_ns = intake.now_ns
+            for price in self._prices:
+                price.sample(intake.now_ns)
+        assets, touched = self._lines_of(changed, is_sweep, markets)
+        self._update_assets(assets, intake.now_ns, is_sweep, movement)
+        self._update_markets(touched, intake.now_ns, is_sweep, movement)
+        self._announce(movement)
+        return movement
+
+    def _update_feeds(self, numbers: Sequence[int], now_ns: int) -> list[int]:
+        """Bring feeds' prices up to date, bases before the ratios to them; return those that changed."""
+        rows = self.feeds.feeds.tolist()
+        changed = []
+        pending = [number for number in numbers if self._prices[number].base is None]
+        ratios = [number for number in numbers if self._prices[number].base is not None]
+        for number in pending:
+            if self._update_feed(number, rows[number], now_ns):
+                changed.append(number)
+                ratios += [ratio for ratio in self._dependents[number].ratios if ratio not in ratios]
+        changed += [number for number in ratios if self._update_feed(number, rows[number], now_ns)]
+        return changed
+
+    def _update_feed(self, number: int, row: list[int], now_ns: int) -> bool:
+        return self._prices[number].update(row[INDEX], row[FLAGS], row[NEWEST_NS], row[DISPERSION], now_ns)
+
+    def _lines_of(
+        self, changed: list[int], is_sweep: bool, markets: list[MarketLine]
+    ) -> tuple[list[AssetLine], list[MarketLine]]:
+        """Return the lines to bring up to date, each once, in the order of the tables."""
+        if is_sweep:
+            return list(self.assets.values()), list(self.markets.values())
+        assets: dict[int, AssetLine] = {}
+        touched = {line.index: line for line in markets}
+        for number in changed:
+            assets.update((line.index, line) for line in self._dependents[number].assets)
+            touched.update((line.index, line) for line in self._dependents[number].markets)
+        return [assets[index] for index in sorted(assets)], [touched[index] for index in sorted(touched)]
+
+    def _update_assets(self, lines: list[AssetLine], now_ns: int, is_sweep: bool, movement: Movement) -> None:
+        for line in lines:
+            trusted, flags, stage = line.trusted, line.flags, line.state_name
+            if line.update(now_ns, is_sweep):
+                movement.weights = movement.gates = True
+                assert line.peg is not None
+                movement.notes.append(Note("peg", line.name, stage, line.state_name, line.peg.why))
+            self._note_changes(line, trusted, flags, movement, movement.prices)
+
+    def _update_markets(self, lines: list[MarketLine], now_ns: int, is_sweep: bool, movement: Movement) -> None:
+        before = [(line.trusted, line.flags) for line in lines]
+        for line in lines:
+            line.update(now_ns, is_sweep)
+        venue = max(self._held, venue_state([line.breaker.state for line in self.markets.values()], self.rules.venue))
+        if venue != self._venue:
+            self._venue = venue
+            others = [line for line in self.markets.values() if line not in lines]
+            before += [(line.trusted, line.flags) for line in others]
+            for line in others:
+                line.update(now_ns, is_sweep)
+            lines = [*lines, *others]
+        for line, (trusted, flags) in zip(lines, before, strict=True):
+            state = line.state
+            if line.settle(self._venue):
+                movement.gates = True
+                why = line.breaker.why or _why_venue(self._venue)
+                movement.notes.append(Note("market", line.name, MARKET_STATES[state], line.state_name, why))
+            self._note_changes(line, trusted, flags, movement, movement.marks)
+
+    def _note_changes(self, line: Line, trusted: int, flags: int, movement: Movement, moved: dict[int, int]) -> None:
+        self.evidence.forget(line)
+        if line.trusted != trusted:
+            moved[line.index] = line.trusted
+        if line.flags != flags:
+            movement.gates = True
+            before = QUALITIES[flags.bit_length() - 1]
+            if before != line.quality:
+                movement.notes.append(Note("quality", line.name, before, line.quality, self.evidence.why_quality(line)))
+
+    def _source_notes(self, intake: Intake) -> list[Note]:
+        notes = []
+        for pairs, words in (
+            (intake.quarantined, ("trusted", "quarantined")),
+            (intake.returned, ("quarantined", "trusted")),
+        ):
+            for feed, source in pairs:
+                rules = self.rules.feeds[feed]
+                why = (
+                    "too many of its quotes were late or outliers"
+                    if words[1] == "quarantined"
+                    else "it quotes well again"
+                )
+                notes.append(Note("source", f"{rules.sources[source].name}:{rules.name}", *words, why))
+        return notes
+
+    def _announce(self, movement: Movement) -> None:
+        """Note the prices to come of delayed feeds, each once."""
+        for line in self.assets.values():
+            coming = line.source.feed.announced
+            if coming is None:
+                self._announced.pop(line.index, None)
+                continue
+            ticks = (line.source.ticks(coming[0]), coming[1])
+            if self._announced.get(line.index) != ticks:
+                self._announced[line.index] = movement.announced[line.index] = ticks
+
+    # Snapshots -------------------------------------------------------------------------------------------------
+
+    def save(self) -> list[Any]:
+        """Return the whole state as lists."""
+        return [
+            self.feeds.save(),
+            [price.save() for price in self._prices],
+            [line.save() for line in self.assets.values()],
+            [line.save() for line in self.markets.values()],
+            [self._held, self._venue, self._swept_ns],
+            [[index, *coming] for index, coming in sorted(self._announced.items())],
+        ]
+
+    def carry_over(self, old: Oracle) -> None:
+        """Take over what the oracle of an earlier rulebook knows, as far as the rules it belongs to are the same."""
+        self.feeds.carry_over(old.feeds)
+        before = {feed.name: (feed, number) for number, feed in enumerate(old.rules.feeds)}
+        for feed, price in zip(self.rules.feeds, self._prices, strict=True):
+            if feed.name in before and before[feed.name][0] == feed:
+                price.restore(old._prices[before[feed.name][1]].save())
+        for index, line in self.assets.items():
+            if index in old.assets:
+                same = _rules_of_asset(self.rules, line.name) == _rules_of_asset(old.rules, line.name)
+                _adopt_line(line, old.assets[index], same)
+        for index, market in self.markets.items():
+            if index in old.markets:
+                same = _rules_of_market(self.rules, market.name) == _rules_of_market(old.rules, market.name)
+                _adopt_line(market, old.markets[index], same)
+        self._held, self._venue, self._announced = old._held, old._venue, dict(old._announced)
+
+    def restore(self, saved: list[Any]) -> None:
+        """Take over the state of an oracle with the same rules."""
+        feeds, prices, assets, markets, own, announced = saved
+        self.feeds.restore(feeds)
+        for parts, states in ((self._prices, prices), (self.assets.values(), assets), (self.markets.values(), markets)):
+            for part, state in zip(parts, states, strict=True):
+                part.restore(state)  # type: ignore[attr-defined]
+        self._held, self._venue, self._swept_ns = own
+        self._announced = {index: (ticks, at_ns) for index, ticks, at_ns in announced}
+
+
+def _adopt_line(line: Line, old: Line, same_rules: bool) -> None:
+    """Carry a line's state over; what belongs to changed rules begins anew, an operator's hold stays."""
+    if same_rules:
+        line.restore(old.save())
+        return
+    line.latest, line.trusted, line.flags = old.latest, old.trusted, old.flags
+    if isinstance(line, MarketLine) and isinstance(old, MarketLine):
+        line.state = old.state
+        if old.breaker.manual:
+            line.breaker.hold(old.breaker.manual, old.breaker.manual_since_ns)
+
+
+def _rules_of_asset(rules: OracleRules, asset: str) -> list[Any]:
+    return [rules.stable, [peg for peg in rules.pegs if peg.asset == asset]]
+
+
+def _rules_of_market(rules: OracleRules, market: str) -> list[Any]:
+    marks = [mark for mark in rules.marks if mark.market == market]
+    return [rules.stable, marks, dict(rules.breakers).get(market)]
+
+
+def _why_venue(state: int) -> str:
+    if state == OPEN:
+        return "its latest price is within all bounds, and their time is over"
+    return f"the whole venue is {MARKET_STATES[state]}: enough markets are, or its operator holds it there"

@@ -1,0 +1,106 @@
+"""One source's latest quote as a row of integers, and what taking a quote in does to it.
+
+These functions work on lists and, compiled (see `oracle.kernels`), on rows of an int64 array: one source for both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from marginkeep.rulebook.oracle_rules import FEED_PRICE_MAX
+from marginkeep.units import RATE_ONE
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence, Sequence
+
+    Row = MutableSequence[int]
+    Rules = Sequence[int]
+
+PRICE, CONFIDENCE, SOURCE_NS, ARRIVAL_NS = range(4)
+GOOD_PRICE, GOOD_NS, MOVED_NS, MOVED_INDEX = range(4, 8)
+BAD_SHARE, QUARANTINED_UNTIL, PRINT, USE = range(8, 12)
+ROW_WIDTH: Final = 12
+"""A source's row: its latest quote; its latest price inside the band; when its price last moved, and the index then;
+its share of bad quotes; whether its latest quote waits to be judged; how it was used."""
+
+NO_PRINT, ON_TIME, LATE = range(3)
+
+NEVER_QUOTED, LATEST, PREVIOUS, OUTLIER, OLD, FROZEN, QUARANTINED, RESERVE = range(8)
+USES: Final = (
+    "never quoted",
+    "used",
+    "previous price used, the latest is an outlier",
+    "outlier",
+    "stale",
+    "frozen",
+    "in quarantine",
+    "in reserve",
+)
+
+TAKEN, DUPLICATE, OUT_OF_ORDER, BAD_PRICE, FROM_THE_FUTURE = range(5)
+INTAKES: Final = ("taken", "duplicate", "out_of_order", "bad_price", "from_the_future")
+"""What became of a quote; `out_of_order` is older than one of the same source that is already here."""
+
+SOURCES, AGGREGATE, TRIM, MIN_SOURCES, MAX_AGE, MAX_AHEAD, OUTLIER_BAND, MAX_CONFIDENCE = range(8)
+MAX_DISPERSION, FROZEN_AFTER, LATE_AFTER, MEMORY, QUARANTINE_ABOVE, RETURN_BELOW, QUARANTINE_NS = range(8, 15)
+RULES_WIDTH: Final = 15
+"""A feed's rules as a row, in the order of `FeedRules` and `ScoreRules`."""
+
+
+def take_quote(row: Row, rules: Rules, price: int, confidence: int, source_ns: int, index: int, now_ns: int) -> int:
+    """Take one quote into its source's row and return what became of it, one of `INTAKES`.
+
+    A source time ahead of the house's clock is refused beyond `MAX_AHEAD` and counts as now within it. Of two quotes
+    with the same source time the one that arrives later wins.
+    """
+    if price <= 0 or price > FEED_PRICE_MAX or confidence < 0 or confidence > FEED_PRICE_MAX:
+        count_quote(row, rules, 1, now_ns)
+        return BAD_PRICE
+    if source_ns > now_ns + rules[MAX_AHEAD]:
+        count_quote(row, rules, 1, now_ns)
+        return FROM_THE_FUTURE
+    seen_ns = min(source_ns, now_ns)
+    if row[PRICE] > 0 and seen_ns < row[SOURCE_NS]:
+        return OUT_OF_ORDER
+    if seen_ns == row[SOURCE_NS] and price == row[PRICE] and confidence == row[CONFIDENCE]:
+        return DUPLICATE
+    if price != row[PRICE]:
+        row[MOVED_NS] = now_ns
+        row[MOVED_INDEX] = index
+    row[PRICE] = price
+    row[CONFIDENCE] = confidence
+    row[SOURCE_NS] = seen_ns
+    row[ARRIVAL_NS] = now_ns
+    row[PRINT] = LATE if now_ns - seen_ns > rules[LATE_AFTER] else ON_TIME
+    return TAKEN
+
+
+def count_quote(row: Row, rules: Rules, is_bad: int, now_ns: int) -> None:
+    """Move a source's share of bad quotes by one quote, and put it in quarantine or end that."""
+    row[BAD_SHARE] += (is_bad * RATE_ONE - row[BAD_SHARE]) // rules[MEMORY]
+    if row[BAD_SHARE] > rules[QUARANTINE_ABOVE]:
+        row[QUARANTINED_UNTIL] = now_ns + rules[QUARANTINE_NS]
+
+
+def is_quarantined(row: Row, rules: Rules, now_ns: int) -> bool:
+    """Tell whether a source is left out for its bad quotes: until its time is over and most quotes are good again."""
+    if row[QUARANTINED_UNTIL] == 0:
+        return False
+    if now_ns < row[QUARANTINED_UNTIL] or row[BAD_SHARE] >= rules[RETURN_BELOW]:
+        return True
+    row[QUARANTINED_UNTIL] = 0
+    return False
+
+
+def is_frozen(row: Row, rules: Rules, index: int, now_ns: int) -> bool:
+    """Tell whether a source repeats one price although the index has moved on by more than the band."""
+    if rules[FROZEN_AFTER] == 0 or now_ns - row[MOVED_NS] <= rules[FROZEN_AFTER]:
+        return False
+    return outside(row[MOVED_INDEX], index, rules[OUTLIER_BAND])
+
+
+def outside(price: int, centre: int, band: int) -> bool:
+    """Tell whether a price is further from the centre than `band` (a rate) of it."""
+    high = centre // RATE_ONE
+    allowed = high * band + (centre - high * RATE_ONE) * band // RATE_ONE
+    return abs(price - centre) > allowed

@@ -1,0 +1,1 @@
+"""The oracle room: quotes, averages, marks, breakers, wrappers, pegs."""
