@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
+from benchmarks.quoting import measure_quoting
 from benchmarks.replaying import measure_replay
 from benchmarks.revaluation import measure_revaluation
 from benchmarks.single import measure_single
@@ -23,6 +24,7 @@ ROOMS = {
     "revaluation": measure_revaluation,
     "single": measure_single,
     "watch": measure_watching,
+    "quotes": measure_quoting,
     "replay": measure_replay,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"

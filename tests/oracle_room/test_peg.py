@@ -202,7 +202,7 @@ def replay(sights: list[Sight], side: int = 1, shift: int = 0) -> list[tuple[int
         now += sight.passed
         while 0 < watch.until_ns <= now:
             due = watch.until_ns
-            watch.advance(due)
+            assert watch.advance(due)
             path.append((due, watch.stage))
         watch.observe(TARGET + side * (sight.offset + shift), sight.dispersion, now)
         path.append((now, watch.stage))

@@ -25,7 +25,7 @@ FRACTIONS_DIVIDE = {
     "reading.py",
     "fields.py",
     "units.py",
-} | {"limits.py", "grid.py"}
+} | {"limits.py", "grid.py", "lines.py"}
 """Modules where `/` divides exact fractions; everywhere else in the core it could only make a float."""
 FLOATS_PROPOSE = {"watch_lists.py", "watch_limits.py", "watch_budget.py"}
 """Modules where floats propose a bucket, a share or a trigger, and integers decide."""

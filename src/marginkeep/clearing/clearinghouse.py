@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
@@ -120,7 +121,7 @@ def _rejected(command: object, refusal: Refusal) -> Rejected:
 
 def _require_well_formed(command: commands.Command) -> None:
     """Refuse fields of the wrong type or size: commands built in Python have not passed a decoder."""
-    for field in structs.fields(command):
+    for field in _fields(type(command)):
         name, value = field.name, getattr(command, field.name)
         if name in _CHOICES:
             if value not in _CHOICES[name]:
@@ -136,6 +137,12 @@ def _require_well_formed(command: commands.Command) -> None:
             _require_quotes(value)
         elif field.type is str or value is not None:
             _require_name(name, value)
+
+
+@cache
+def _fields(kind: type[commands.Command]) -> tuple[structs.FieldInfo, ...]:
+    """Return a command's fields; asking msgspec anew costs more than applying the command."""
+    return structs.fields(kind)
 
 
 def _require_quotes(value: object) -> None:

@@ -51,11 +51,8 @@ def _require(tx: Transaction, action: str, line: Line, what: str) -> None:
         oracle = tx.state.oracle
         assert oracle is not None
         seen = oracle.evidence.seen(line, tx.state.now_ns, f"{what}: {why}")
-        refuse(
-            "price",
-            f"{what} needs {line.name}, but {why}; its sources: {oracle.evidence.describe_sources(line, tx.state.now_ns)}",
-            (seen,),
-        )
+        sources = oracle.evidence.describe_sources(line, tx.state.now_ns)
+        refuse("price", f"{what} needs {line.name}, but {why}; its sources: {sources}", (seen,))
 
 
 def action_of(before: Position | None, account: Account, market: int) -> str:

@@ -40,7 +40,7 @@ def _pareto_chart(result: StudyResult) -> Chart:
     dominated = [run for run, best in zip(result.runs, result.front(), strict=True) if not best]
     traces = [_points(result, "on the Pareto front", result.on_front()[::-1], "series-1", front=True)]
     if dominated:
-        traces.append(_points(result, "another is cheaper and no worse", dominated, "quiet", front=False))
+        traces.append(_points(result, "dominated", dominated, "quiet", front=False))
     costs = [np.log10(result.cost(run) / 10**result.reporting_decimals) for run in result.runs]
     layout = {
         "xaxis": {
@@ -131,10 +131,11 @@ def _waiting_chart(result: StudyResult) -> Chart:
         "hovermode": "x unified",
     }
     worst = max(late, key=lambda run: (run.mean_late_ns, run.updates))
+    longest = duration_text(worst.late_percentile(100))
     words = (
         f"The share of accounts that every tick would have liquidated by then and the policy has not, for policies "
-        f"named above. With {policy_label(worst.policy)}, {worst.late + worst.never:,} of {result.runs[0].liquidated:,} "
-        f"wait: {worst.late:,} for up to {duration_text(worst.late_percentile(100))}, {worst.never:,} to the end."
+        f"named above. With {policy_label(worst.policy)}, {worst.late + worst.never:,} of "
+        f"{result.runs[0].liquidated:,} wait: {worst.late:,} for up to {longest}, {worst.never:,} to the end."
     )
     return Chart(key, heading, words, _figure_json(traces, layout))
 

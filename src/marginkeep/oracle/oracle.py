@@ -80,6 +80,7 @@ class Oracle:
 
     __slots__ = (
         "_announced",
+        "_asks",
         "_dependents",
         "_held",
         "_prices",
@@ -105,6 +106,7 @@ class Oracle:
         self._dependents = find_dependents(rules, by_name, self.assets, self.markets)
         self.evidence = Evidence(self.feeds, self._prices)
         self._held = OPEN
+        self._asks = False  # an operator has acted: the venue's state must be computed
         self._venue = OPEN
         self._swept_ns = 0
         self._announced: dict[int, tuple[int, int]] = {}
@@ -127,6 +129,7 @@ class Oracle:
 
     def hold(self, market: int | None, state: int, now_ns: int) -> None:
         """Keep one market, or all, at a state or worse; `look_again` must follow."""
+        self._asks = True
         if market is None:
             self._held = state
         else:
@@ -134,6 +137,7 @@ class Oracle:
 
     def release(self, market: int | None) -> None:
         """End an operator's hold; `look_again` must follow."""
+        self._asks = True
         if market is None:
             self._held = OPEN
         else:
@@ -157,15 +161,16 @@ class Oracle:
 
     def _update_feeds(self, numbers: Sequence[int], now_ns: int) -> list[int]:
         """Bring feeds' prices up to date, bases before the ratios to them; return those that changed."""
-        rows = self.feeds.feeds.tolist()
         changed = []
         pending = [number for number in numbers if self._prices[number].base is None]
         ratios = [number for number in numbers if self._prices[number].base is not None]
-        for number in pending:
-            if self._update_feed(number, rows[number], now_ns):
+        rows = self.feeds.feeds[pending].tolist()
+        for number, row in zip(pending, rows, strict=True):
+            if self._update_feed(number, row, now_ns):
                 changed.append(number)
                 ratios += [ratio for ratio in self._dependents[number].ratios if ratio not in ratios]
-        changed += [number for number in ratios if self._update_feed(number, rows[number], now_ns)]
+        rows = self.feeds.feeds[ratios].tolist()
+        changed += [number for number, row in zip(ratios, rows, strict=True) if self._update_feed(number, row, now_ns)]
         return changed
 
     def _update_feed(self, number: int, row: list[int], now_ns: int) -> bool:
@@ -195,16 +200,10 @@ class Oracle:
 
     def _update_markets(self, lines: list[MarketLine], now_ns: int, is_sweep: bool, movement: Movement) -> None:
         before = [(line.trusted, line.flags) for line in lines]
-        for line in lines:
-            line.update(now_ns, is_sweep)
-        venue = max(self._held, venue_state([line.breaker.state for line in self.markets.values()], self.rules.venue))
-        if venue != self._venue:
-            self._venue = venue
-            others = [line for line in self.markets.values() if line not in lines]
-            before += [(line.trusted, line.flags) for line in others]
-            for line in others:
-                line.update(now_ns, is_sweep)
-            lines = [*lines, *others]
+        changed = [line for line in lines if line.update(now_ns, is_sweep)]
+        if changed or is_sweep or self._asks:
+            self._asks = False
+            lines = self._follow_venue(lines, before, now_ns, is_sweep)
         for line, (trusted, flags) in zip(lines, before, strict=True):
             state = line.state
             if line.settle(self._venue):
@@ -212,6 +211,20 @@ class Oracle:
                 why = line.breaker.why or _why_venue(self._venue)
                 movement.notes.append(Note("market", line.name, MARKET_STATES[state], line.state_name, why))
             self._note_changes(line, trusted, flags, movement, movement.marks)
+
+    def _follow_venue(
+        self, lines: list[MarketLine], before: list[tuple[int, int]], now_ns: int, is_sweep: bool
+    ) -> list[MarketLine]:
+        """Compute the venue's state; where it changed, every market has to settle, and `before` grows by the others."""
+        venue = max(self._held, venue_state([line.breaker.state for line in self.markets.values()], self.rules.venue))
+        if venue == self._venue:
+            return lines
+        self._venue = venue
+        others = [line for line in self.markets.values() if line not in lines]
+        before += [(line.trusted, line.flags) for line in others]
+        for line in others:
+            line.update(now_ns, is_sweep)
+        return [*lines, *others]
 
     def _note_changes(self, line: Line, trusted: int, flags: int, movement: Movement, moved: dict[int, int]) -> None:
         self.evidence.forget(line)
