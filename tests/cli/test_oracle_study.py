@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -56,26 +57,24 @@ def test_a_study_of_a_price_file_prints_a_row_a_policy_and_writes_page_record_an
 
 
 def test_json_prints_the_record_and_its_command_gives_it_again(tmp_path):
-    words = ("--accounts", 60, "--deviations", "0,0.03", "--heartbeats", "0, 5m,5m", "--update-cost", "0.25")
+    words = ("--accounts", 60, "--deviations", "0,0.06", "--heartbeats", "0, 5m,5m", "--update-cost", "0.25")
     report = tmp_path / "page.html"
     printed = invoke(prices_file(tmp_path), *words, "--harm", "late", "--json", "--report", report)
     record = json.loads(printed)
     assert record == json.loads((tmp_path / "study.json").read_text())
     policies = record["policies"]
     assert [policy["policy"] for policy in policies] == [
-        *("every tick", "0 % or 0", "0 % or 5m", "3 % or 0", "3 % or 5m"),
+        *("every tick", "0 % or 0", "0 % or 5m", "6 % or 0", "6 % or 5m"),
     ]
     differs = ("policy", "deviation", "heartbeat")
     first, same = ({name: value for name, value in policy.items() if name not in differs} for policy in policies[:2])
     assert first == same
-    assert policies[4]["updates"] < policies[2]["updates"] < policies[0]["updates"] == 80
+    assert policies[4]["updates"] < policies[2]["updates"] == policies[0]["updates"] == 80
     assert policies[0]["cost"] == "20"
     assert policies[4]["late"]["accounts"] > 0
     assert record["harm"]["unit"] == "minutes"
-    program, oracle, study, *again = record["reproduce"].split()
+    program, oracle, study, *again = shlex.split(record["reproduce"])
     assert (program, oracle, study) == ("marginkeep", "oracle", "study")
-    shown = subprocess.run(["/bin/sh", "-c", 'printf "%s\\n" ' + record["reproduce"]], capture_output=True, text=True)
-    again = shown.stdout.splitlines()[3:]
     assert json.loads(invoke(*again, "--json")) == record
 
 
@@ -92,6 +91,18 @@ def test_four_ticks_a_bar_follow_from_the_path(tmp_path):
     record = json.loads(invoke(prices_file(tmp_path), *words, "--path", "ohlc", "--json"))
     assert record["ticks"] == 160
     assert "--path ohlc" in record["reproduce"]
+
+
+def test_bad_rows_are_refused_or_dropped_as_asked(tmp_path):
+    prices = prices_file(tmp_path)
+    prices.write_text(prices.read_text().replace("46000,46000,46000,46000", "46000,46000,nan,46000"))
+    words = (prices, "--accounts", 20, "--deviations", "0.02", "--heartbeats", "1h", "--report", tmp_path / "r.html")
+    refused = run(*words)
+    assert refused.returncode == 2
+    assert "--drop-bad-rows" in refused.stderr
+    record = json.loads(invoke(*words, "--drop-bad-rows", "--json"))
+    assert record["ticks"] == 39
+    assert record["reproduce"].endswith("--drop-bad-rows")
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,13 @@ def test_a_hedge_of_which_one_side_is_stale_is_liquidated_only_by_the_policy():
     assert (baseline.liquidated, stale.liquidated, stale.extra, stale.never) == (0, 1, 1, 0)
 
 
+def test_an_account_liquidated_earlier_counts_as_early_and_as_not_late():
+    path = path_of(BTC=[100_000, 94_900, 90_000], ETH=[100_000, 95_100, 95_100])
+    baseline, stale = run_study(path, house_of(path, BTC="0.5", ETH="-0.5"), [FIVE_PERCENT])
+    assert (baseline.liquidated, stale.liquidated, stale.early, stale.late) == (1, 1, 1, 0)
+    assert stale.late_ns.tolist() == [0]
+
+
 def test_taken_over_is_what_the_true_price_was_worse_than_the_forced_one():
     path = path_of(BTC=[100_000, 90_000], ETH=[100_000, 95_500])
     published, _ = published_path(path, FIVE_PERCENT)

@@ -13,10 +13,12 @@ from marginkeep.oracle.source_rows import (
     CONFIDENCE,
     FROZEN,
     FROZEN_AFTER,
+    GOOD_CONFIDENCE,
     GOOD_NS,
     GOOD_PRICE,
     LATE,
     LATEST,
+    LEFT_BEHIND,
     MAX_AGE,
     MAX_CONFIDENCE,
     MAX_DISPERSION,
@@ -39,6 +41,7 @@ from marginkeep.oracle.source_rows import (
     TRIM,
     USE,
     count_quote,
+    follow_index,
     is_frozen,
     is_quarantined,
     outside,
@@ -69,30 +72,51 @@ WEIGHTED_MEDIAN, TRIMMED_MEAN, MEDIAN_OF_MEDIANS = range(3)
 
 def aggregate(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int) -> None:
     """Compute a feed's index and quality from its sources' rows."""
-    note_uses(rows, facts, rules, feed[INDEX], now_ns)
-    count = choose_sources(rows, facts, rules, order)
-    for i in range(rules[SOURCES]):
-        prices[i] = rows[i][PRICE]
-    sort_by_price(order, count, prices)
-    centre = weighted_median(order, count, prices, facts, feed[INDEX], rules[OUTLIER_BAND])
-    judge_prints(rows, rules, centre, now_ns)
-    weight = total_weight(facts, order, count)
-    outliers = replace_outliers(rows, facts, rules, order, count, prices, centre, now_ns)
-    used = keep_used(rows, order, count)
+    centre, used, is_split = survey(rows, facts, rules, feed, order, prices, now_ns)
+    if judge_prints(rows, rules, centre, now_ns):
+        centre, used, is_split = survey(rows, facts, rules, feed, order, prices, now_ns)
     sort_by_price(order, used, prices)
-    describe(rows, facts, rules, feed, order, used, prices, now_ns)
-    flags = judge_quality(rules, feed, used, outliers, weight, now_ns)
+    describe(rows, feed, order, used, prices)
+    flags = judge_quality(rules, feed, used, is_split, now_ns)
     if used > 0:
-        price = combine(rows, facts, rules, order, used, prices)
+        price = combine(facts, rules, order, used, prices)
         if is_lone_jump(rules, feed, used, price):
             flags |= 1 << DIVERGENT
         else:
             feed[INDEX] = price
+            remember_good(rows, order, used)
     feed[FLAGS] = flags if flags else 1 << VALID
     feed[DUE_NS] = next_due(rows, facts, rules, feed, now_ns)
+    if leave_behind(rows, rules, feed[INDEX], now_ns):
+        feed[DUE_NS] = now_ns + 1
 
 
-def note_uses(rows: Rows, facts: Facts, rules: Rules, index: int, now_ns: int) -> None:
+def survey(
+    rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int
+) -> tuple[int, int, bool]:
+    """Put the sources to use into `order` and what each is used at into `prices`; call reserves in while too few remain.
+
+    Returns
+    -------
+    Centre of all that could be used, how many are used, and whether half of the weight lies outside the band.
+    """
+    wanted = rules[MIN_SOURCES]
+    while True:
+        note_uses(rows, facts, rules, now_ns)
+        count = choose_sources(rows, facts, rules, order, wanted)
+        for i in range(rules[SOURCES]):
+            prices[i] = rows[i][PRICE]
+        sort_by_price(order, count, prices)
+        centre = weighted_median(order, count, prices, facts, feed[INDEX], rules[OUTLIER_BAND])
+        weight = total_weight(facts, order, count)
+        outliers = replace_outliers(rows, facts, rules, order, count, prices, centre, now_ns)
+        used = keep_used(rows, order, count)
+        if used >= rules[MIN_SOURCES] or not has_reserve(rows, rules):
+            return centre, used, 0 < weight <= 2 * outliers
+        wanted = count + 1
+
+
+def note_uses(rows: Rows, facts: Facts, rules: Rules, now_ns: int) -> None:
     """Note of each source why it may not be used, or that its latest quote may."""
     for i in range(rules[SOURCES]):
         row = rows[i]
@@ -103,17 +127,17 @@ def note_uses(rows: Rows, facts: Facts, rules: Rules, index: int, now_ns: int) -
             row[USE] = QUARANTINED
         elif now_ns - row[SOURCE_NS] > facts[i][STALE_AFTER]:
             row[USE] = OLD
-        elif is_frozen(row, rules, index, now_ns):
+        elif is_frozen(row, rules, now_ns):
             row[USE] = FROZEN
 
 
-def choose_sources(rows: Rows, facts: Facts, rules: Rules, order: Row) -> int:
+def choose_sources(rows: Rows, facts: Facts, rules: Rules, order: Row, wanted: int) -> int:
     """Put the sources that may be used into `order` and return how many there are.
 
-    Sources of a later rank stay in reserve while enough of the earlier ranks may be used.
+    Sources of a later rank stay in reserve while as many of the earlier ranks as are wanted may be used.
     """
     rank, count = -1, 0
-    while count < rules[MIN_SOURCES]:
+    while count < wanted:
         following = next_rank(facts, rules, rank)
         if following == rank:
             break
@@ -167,7 +191,7 @@ def weighted_median(order: Row, count: int, prices: Row, facts: Facts, past: int
             return prices[order[k]]
         if passed == total:
             low, high = prices[order[k]], prices[order[k + 1]]
-            if past > 0 and outside(high, low, band):
+            if past > 0 and outside(low, high, band):
                 return low if abs(low - past) <= abs(high - past) else high
             return (low + high) // 2
     return 0
@@ -181,14 +205,23 @@ def total_weight(facts: Facts, order: Row, count: int) -> int:
     return total
 
 
-def judge_prints(rows: Rows, rules: Rules, centre: int, now_ns: int) -> None:
-    """Count each new quote as good or bad: bad is late, or outside the band around the centre of all."""
+def judge_prints(rows: Rows, rules: Rules, centre: int, now_ns: int) -> bool:
+    """Count each new quote as good or bad; tell whether that put a source in quarantine or ended one.
+
+    Bad is late, or outside the band around the centre of all. Without a centre only lateness counts: were quotes not
+    counted then, sources that are all in quarantine could never return.
+    """
+    changed = False
     for i in range(rules[SOURCES]):
         row = rows[i]
-        if row[PRINT] != NO_PRINT and centre > 0:
-            is_bad = row[PRINT] == LATE or outside(row[PRICE], centre, rules[OUTLIER_BAND])
-            count_quote(row, rules, 1 if is_bad else 0, now_ns)
-            row[PRINT] = NO_PRINT
+        if row[PRINT] == NO_PRINT:
+            continue
+        is_outside = centre > 0 and outside(row[PRICE], centre, rules[OUTLIER_BAND])
+        count_quote(row, rules, 1 if is_outside or row[PRINT] == LATE else 0, now_ns)
+        row[PRINT] = NO_PRINT
+        if is_quarantined(row, rules, now_ns) != (row[USE] == QUARANTINED):
+            changed = True
+    return changed
 
 
 def replace_outliers(
@@ -196,15 +229,14 @@ def replace_outliers(
 ) -> int:
     """Put a source's previous price in the place of an outlier, or leave the source out; return the outliers' weight.
 
-    As long as its previous price is fresh and inside the band, a single bad print does not move the index at all.
+    While its previous price is fresh, and the prices used are no further apart than the band, a single bad print does
+    not move the index at all.
     """
     weight = 0
     for k in range(count):
         i = order[k]
         row = rows[i]
         if not outside(row[PRICE], centre, rules[OUTLIER_BAND]):
-            row[GOOD_PRICE] = row[PRICE]
-            row[GOOD_NS] = row[SOURCE_NS]
             continue
         weight += facts[i][WEIGHT]
         row[USE] = OUTLIER
@@ -225,9 +257,34 @@ def keep_used(rows: Rows, order: Row, count: int) -> int:
     return used
 
 
-def describe(
-    rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, used: int, prices: Row, now_ns: int
-) -> None:
+def has_reserve(rows: Rows, rules: Rules) -> bool:
+    """Tell whether a source of a later rank could still be called in."""
+    for i in range(rules[SOURCES]):
+        if rows[i][USE] == RESERVE:
+            return True
+    return False
+
+
+def remember_good(rows: Rows, order: Row, used: int) -> None:
+    """Keep each latest quote that made the index, for when the next one is an outlier."""
+    for k in range(used):
+        row = rows[order[k]]
+        if row[USE] == LATEST:
+            row[GOOD_PRICE] = row[PRICE]
+            row[GOOD_CONFIDENCE] = row[CONFIDENCE]
+            row[GOOD_NS] = row[SOURCE_NS]
+
+
+def leave_behind(rows: Rows, rules: Rules, index: int, now_ns: int) -> bool:
+    """Note which sources' prices the index has moved away from; tell whether one of them is now frozen."""
+    found = False
+    for i in range(rules[SOURCES]):
+        if index > 0 and rows[i][PRICE] > 0 and follow_index(rows[i], rules, index, now_ns):
+            found = True
+    return found
+
+
+def describe(rows: Rows, feed: Row, order: Row, used: int, prices: Row) -> None:
     """Note the newest quote used, the largest confidence and the dispersion of the prices used, and their number."""
     feed[USED] = used
     feed[SPREAD] = feed[DISPERSION] = 0
@@ -236,9 +293,9 @@ def describe(
     newest = widest = 0
     for k in range(used):
         row = rows[order[k]]
-        seen_ns = row[GOOD_NS] if row[USE] == PREVIOUS else row[SOURCE_NS]
-        newest = max(newest, seen_ns)
-        widest = max(widest, share_of(row[CONFIDENCE], row[PRICE]))
+        is_previous = row[USE] == PREVIOUS
+        newest = max(newest, row[GOOD_NS] if is_previous else row[SOURCE_NS])
+        widest = max(widest, share_of(row[GOOD_CONFIDENCE] if is_previous else row[CONFIDENCE], prices[order[k]]))
     feed[NEWEST_NS] = newest
     feed[SPREAD] = widest
     lowest = prices[order[0]]
@@ -257,7 +314,7 @@ def share_of(part: int, whole: int) -> int:
     return rate + 1 if rest > 0 else rate
 
 
-def judge_quality(rules: Rules, feed: Row, used: int, outliers: int, weight: int, now_ns: int) -> int:
+def judge_quality(rules: Rules, feed: Row, used: int, is_split: bool, now_ns: int) -> int:
     """Return the qualities that apply to what the sources say, as bits (1 << quality).
 
     Half of the weight outside the band, or prices used too far apart, is `DIVERGENT`.
@@ -267,7 +324,7 @@ def judge_quality(rules: Rules, feed: Row, used: int, outliers: int, weight: int
         flags |= 1 << STALE
     if feed[SPREAD] > rules[MAX_CONFIDENCE]:
         flags |= 1 << UNCERTAIN
-    if 0 < weight <= 2 * outliers or feed[DISPERSION] > rules[MAX_DISPERSION]:
+    if is_split or feed[DISPERSION] > rules[MAX_DISPERSION]:
         flags |= 1 << DIVERGENT
     if used < rules[MIN_SOURCES]:
         flags |= 1 << TOO_FEW_SOURCES
@@ -289,7 +346,7 @@ def is_lone_jump(rules: Rules, feed: Row, used: int, price: int) -> bool:
     return True
 
 
-def combine(rows: Rows, facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> int:
+def combine(facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> int:
     """Return the aggregate of the prices used, sorted in `order`."""
     if rules[AGGREGATE] == TRIMMED_MEAN:
         return trimmed_mean(facts, rules, order, used, prices)
@@ -309,10 +366,7 @@ def trimmed_mean(facts: Facts, rules: Rules, order: Row, used: int, prices: Row)
 
 
 def median_of_medians(facts: Facts, order: Row, used: int, prices: Row) -> int:
-    """Return the plain median of the groups' plain medians; means of two are rounded down.
-
-    `order` is overwritten: it ends as one representative source a group, whose price is the group's median.
-    """
+    """Return the plain median of the groups' plain medians; means of two are rounded down."""
     groups = 0
     for k in range(used):
         group = facts[order[k]][GROUP]
@@ -369,7 +423,7 @@ def next_due(rows: Rows, facts: Facts, rules: Rules, feed: Row, now_ns: int) -> 
         due = sooner(due, row[SOURCE_NS] + facts[i][STALE_AFTER] + 1, now_ns)
         due = sooner(due, row[GOOD_NS] + facts[i][STALE_AFTER] + 1, now_ns)
         due = sooner(due, row[QUARANTINED_UNTIL], now_ns)
-        if rules[FROZEN_AFTER] > 0 and outside(row[MOVED_INDEX], feed[INDEX], rules[OUTLIER_BAND]):
+        if rules[FROZEN_AFTER] > 0 and row[MOVED_INDEX] == LEFT_BEHIND:
             due = sooner(due, row[MOVED_NS] + rules[FROZEN_AFTER] + 1, now_ns)
     return due
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Reader = Callable[[int, int, int], int | None]
 
 SAMPLE_NS: Final = 1_000_000_000
-"""The basis is observed, and what drifts is looked at again, at most this often."""
+"""Basis and touch are shown to their averages, and what drifts is looked at again, at most this often."""
 
 INDEX, BOOK, MID, TRADE, FUNDING, FEEDS = range(6)
 """Whose time is at which place of the clocks; those of other feeds follow from `FEEDS` on."""
@@ -49,27 +49,25 @@ class MarkInputs:
 
     __slots__ = (
         "_averages", "_basis", "_components", "_feed_prices", "_feeds", "_funding_rate", "_last", "_means", "_mid",
-        "_mid_tolerance", "_sampled_ns", "_sides", "_windows", "clocks",
+        "_sides", "_touch", "_windows", "clocks",
     )  # fmt: skip
 
     def __init__(self, components: tuple[MarkComponent, ...]) -> None:
         numbered = tuple(enumerate(components))
         self._components = components
-        self._averages = {n: MovingAverage(one.window_ns) for n, one in numbered if one.kind == "basis"}
+        self._averages = {n: MovingAverage(one.window_ns) for n, one in numbered if _is_averaged(one)}
         self._means = {n: _span(one.window_ns) for n, one in numbered if one.kind == "mean_basis"}
         self._windows = {
             n: TradeWindow(one.window_ns, one.decay, one.power) for n, one in numbered if one.kind == "trades"
         }
         feeds = [(n, one.feed) for n, one in numbered if one.kind == "feed" and one.feed is not None]
         self._feeds = tuple((n, FEEDS + place, name) for place, (n, name) in enumerate(feeds))
-        basis = [components[n].stale_after_ns for n in (*self._averages, *self._means)]
-        self._mid_tolerance = max(basis, default=-1)
+        self._basis = self._sampled("basis", "mean_basis")
+        self._touch = self._sampled("touch")
         self._sides = (0, 0, 0, 0)
         self._mid: int | None = None
         self._last = 0
         self._funding_rate = 0
-        self._basis: int | None = None
-        self._sampled_ns = 0
         self._feed_prices = [0] * len(components)
         self.clocks: list[int | None] = [None] * (FEEDS + len(feeds))
 
@@ -103,7 +101,7 @@ class MarkInputs:
             self.clocks[FUNDING] = paid_at_ns
 
     def look(self, index: int, feeds: Feeds, now_ns: int) -> None:
-        """Take over the index and the other feeds as they are now, and sample the basis where one is asked for."""
+        """Take over the index and the other feeds as they are now, and sample basis and touch where asked for."""
         clocks = self.clocks
         clocks[INDEX] = now_ns
         for number, clock, name in self._feeds:
@@ -112,11 +110,18 @@ class MarkInputs:
                 clocks[clock] = None
             else:
                 self._feed_prices[number], clocks[clock] = found
-        if self._mid_tolerance >= 0 and self._is_unsampled(index):
-            self._sample(index, now_ns)
+        mid, mid_ns = self._mid, clocks[MID]
+        if mid is None or mid_ns is None:
+            return
+        if self._basis.is_used and mid - index != self._basis.value:
+            self._basis.show(mid - index, mid_ns, now_ns)
+        if self._touch.is_used:
+            self._touch.show(self._touch_now(mid), mid_ns, now_ns)
 
     def clock(self, number: int) -> int:
         """Return which clock tells the age of a component."""
+        if number in self._averages:
+            return MID
         places = {feed: place for feed, place, _ in self._feeds}
         return places.get(number, _CLOCK_OF.get(self._components[number].kind, FEEDS))
 
@@ -126,14 +131,17 @@ class MarkInputs:
         return component.stale_after_ns + (component.window_ns if component.kind == "funding" else 0)
 
     def reader(self, number: int) -> Reader:
-        """Return the function of (number, index, now) that states a component's price once its clock is set."""
+        """Return the function of (number, index, now) that states a component's price once its clock is set.
+
+        `others` has none: it is made from what these state.
+        """
         readers: dict[ComponentKind, Reader] = {
             "index": self._index_price,
             "basis": self._basis_price,
             "mean_basis": self._mean_basis_price,
             "funding": self._funding_price,
             "mid": self._mid_price,
-            "touch": self._touch_price,
+            "touch": self._mean_touch_price if number in self._averages else self._touch_price,
             "impact": self._impact_price,
             "last": self._last_price,
             "trades": self._trades_price,
@@ -146,9 +154,11 @@ class MarkInputs:
         component = self._components[number]
         drifts, exit_ns = False, 0
         if component.kind == "basis":
-            drifts = price - index != self._basis or self._is_unsampled(index)
+            drifts = price - index != self._basis.value or self._is_new_basis(index)
         elif component.kind == "mean_basis":
-            drifts = priced_ns - self._sampled_ns < component.window_ns or self._is_unsampled(index)
+            drifts = priced_ns - self._basis.at_ns < component.window_ns or self._is_new_basis(index)
+        elif component.kind == "touch" and number in self._averages:
+            drifts = price != self._touch.value or self._is_new_touch()
         elif component.kind == "funding":
             drifts = self._funding_rate != 0 and self._until_funding(number, priced_ns) > 0
         elif component.kind == "trades":
@@ -160,7 +170,7 @@ class MarkInputs:
     def save(self) -> list[Any]:
         """Return the state for a snapshot."""
         inputs = [list(self._sides), self._mid, self._last, self._funding_rate, list(self._feed_prices)]
-        sampled = [self._basis, self._sampled_ns]
+        sampled = [self._basis.save(), self._touch.save()]
         states = [part.save() for part in self._parts()]
         return [inputs, sampled, states, list(self.clocks)]
 
@@ -169,7 +179,8 @@ class MarkInputs:
         inputs, sampled, states, clocks = saved
         sides, self._mid, self._last, self._funding_rate, prices = inputs
         self._sides, self._feed_prices, self.clocks = tuple(sides), list(prices), list(clocks)
-        self._basis, self._sampled_ns = sampled
+        self._basis.restore(sampled[0])
+        self._touch.restore(sampled[1])
         for part, state in zip(self._parts(), states, strict=True):
             part.restore(state)
 
@@ -177,22 +188,17 @@ class MarkInputs:
         """Return what has a state of its own, in the order of a snapshot."""
         return [*self._averages.values(), *self._means.values(), *self._windows.values()]
 
-    def _is_unsampled(self, index: int) -> bool:
-        return self._mid is not None and self._mid - index != self._basis
+    def _sampled(self, *kinds: ComponentKind) -> _Sampled:
+        """Return what shows its value to the averages of components of these kinds."""
+        numbered: list[tuple[int, MovingAverage | TimeWeighted]] = [*self._averages.items(), *self._means.items()]
+        shown = [(average, self._components[number]) for number, average in numbered]
+        return _Sampled([(average, component) for average, component in shown if component.kind in kinds])
 
-    def _sample(self, index: int, now_ns: int) -> None:
-        """Show a new basis to the averages, unless the book is stale or the last sample is younger than `SAMPLE_NS`."""
-        mid, mid_ns = self._mid, self.clocks[MID]
-        if mid is None or mid_ns is None or now_ns - mid_ns > self._mid_tolerance:
-            return
-        if self._basis is not None and now_ns - self._sampled_ns < SAMPLE_NS:
-            return
-        self._basis, self._sampled_ns = mid - index, now_ns
-        for average in self._averages.values():
-            average.observe(mid - index, now_ns)
-        for number, mean in self._means.items():
-            mean.observe(mid - index, now_ns)
-            mean.forget_before(now_ns - self._components[number].window_ns)
+    def _is_new_basis(self, index: int) -> bool:
+        return self._mid is not None and self._mid - index != self._basis.value
+
+    def _is_new_touch(self) -> bool:
+        return self._mid is not None and self._touch_now(self._mid) != self._touch.value
 
     def _index_price(self, number: int, index: int, now_ns: int) -> int | None:
         return index
@@ -202,10 +208,10 @@ class MarkInputs:
         return None if basis is None else index + basis
 
     def _mean_basis_price(self, number: int, index: int, now_ns: int) -> int | None:
-        if self._basis is None:
+        if self._basis.value is None:
             return None
         basis = self._means[number].average_floor(now_ns - self._components[number].window_ns, now_ns)
-        return index + (self._basis if basis is None else basis)  # the first sample has not lasted any time yet
+        return index + (self._basis.value if basis is None else basis)  # the first sample has not lasted any time yet
 
     def _funding_price(self, number: int, index: int, now_ns: int) -> int | None:
         whole = RATE_ONE * self._components[number].window_ns
@@ -220,9 +226,15 @@ class MarkInputs:
         return self._mid
 
     def _touch_price(self, number: int, index: int, now_ns: int) -> int | None:
-        """Return the last trade moved between best bid and best ask: the median of the three."""
-        if self._mid is None or self.clocks[TRADE] is None:
-            return self._mid
+        return None if self._mid is None else self._touch_now(self._mid)
+
+    def _mean_touch_price(self, number: int, index: int, now_ns: int) -> int | None:
+        return self._averages[number].value(now_ns)
+
+    def _touch_now(self, mid: int) -> int:
+        """Return the last trade moved between best bid and best ask: the median of the three; of two it is the mid."""
+        if self.clocks[TRADE] is None:
+            return mid
         bid, ask, last = self._sides[0], self._sides[1], self._last
         return bid if last < bid else min(last, ask)
 
@@ -238,6 +250,50 @@ class MarkInputs:
 
     def _feed_price(self, number: int, index: int, now_ns: int) -> int | None:
         return self._feed_prices[number]
+
+
+class _Sampled:
+    """A value shown to its averages when it is new: at most once each `SAMPLE_NS`, and never out of a stale book.
+
+    Attributes
+    ----------
+    is_used : whether there is an average to show it to
+    value, at_ns : what was last shown, and when; None = nothing yet
+    """
+
+    __slots__ = ("_shown", "_tolerance_ns", "at_ns", "is_used", "value")
+
+    def __init__(self, shown: list[tuple[MovingAverage | TimeWeighted, MarkComponent]]) -> None:
+        self._shown = shown
+        self._tolerance_ns = max((component.stale_after_ns for _, component in shown), default=0)
+        self.is_used = bool(shown)
+        self.value: int | None = None
+        self.at_ns = 0
+
+    def show(self, value: int, book_ns: int, now_ns: int) -> None:
+        """Show a value, unless it is the last one, its book is stale, or the last one is younger than `SAMPLE_NS`."""
+        if value == self.value or now_ns - book_ns > self._tolerance_ns:
+            return
+        if self.value is not None and now_ns - self.at_ns < SAMPLE_NS:
+            return
+        self.value, self.at_ns = value, now_ns
+        for average, component in self._shown:
+            average.observe(value, now_ns)
+            if isinstance(average, TimeWeighted):
+                average.forget_before(now_ns - component.window_ns)
+
+    def save(self) -> list[Any]:
+        """Return the state for a snapshot."""
+        return [self.value, self.at_ns]
+
+    def restore(self, saved: list[Any]) -> None:
+        """Take over a saved state."""
+        self.value, self.at_ns = saved
+
+
+def _is_averaged(component: MarkComponent) -> bool:
+    """Tell whether a component is a moving average."""
+    return component.kind == "basis" or (component.kind == "touch" and component.window_ns > 0)
 
 
 def _span(window_ns: int) -> TimeWeighted:

@@ -49,10 +49,12 @@ class Mark:
     """
 
     __slots__ = (
+        "_ageless",
         "_components",
         "_first",
         "_index",
         "_inputs",
+        "_others",
         "_priced_ns",
         "_prices",
         "_reserve",
@@ -68,6 +70,10 @@ class Mark:
         self._inputs = MarkInputs(rules.components)
         self._first = self._plan(reserve=False)
         self._reserve = self._plan(reserve=True)
+        kinds = [component.kind for component in rules.components]
+        self._others = kinds.index("others") if "others" in kinds else None
+        has_index = any(one.kind == "index" and not one.reserve for one in rules.components)
+        self._ageless = tuple(kind == "index" or (kind == "others" and has_index) for kind in kinds)
         self._index = 0
         self._priced_ns: int | None = None
         self._prices: list[int | None] = [None] * len(rules.components)
@@ -117,6 +123,8 @@ class Mark:
         there = self._read(self._first, index, now_ns)
         if self._reserve:
             self._read_reserve(there, index, now_ns)
+        if self._others is not None:
+            self._read_others(self._others, now_ns)
         rules = self._rules
         mark = median(self._prices) if rules.method == "median" else weighted(self._prices, self._weights)
         if not mark:
@@ -138,9 +146,9 @@ class Mark:
         if self._priced_ns is None:
             return 0
         due = 0
-        for number, component in enumerate(self._components):
+        for number in range(len(self._components)):
             price, at_ns = self._prices[number], self._times[number]
-            if price is None or at_ns is None or component.kind == "index":
+            if price is None or at_ns is None or self._ageless[number]:
                 continue
             stale_ns = at_ns + self._inputs.tolerance_ns(number) + 1
             moves_ns = self._inputs.moves_ns(number, price, self._index, self._priced_ns) or stale_ns
@@ -162,7 +170,7 @@ class Mark:
         return tuple(
             (number, self._inputs.clock(number), self._inputs.tolerance_ns(number), self._inputs.reader(number))
             for number, component in enumerate(self._components)
-            if component.reserve is reserve
+            if component.reserve is reserve and component.kind != "others"
         )
 
     def _read(self, plan: Plan, index: int, now_ns: int) -> int:
@@ -186,6 +194,15 @@ class Mark:
             return
         for number, clock, _, _ in self._reserve:
             self._prices[number], self._times[number] = None, self._inputs.clocks[clock]
+
+    def _read_others(self, number: int, now_ns: int) -> None:
+        """Set the median of the prices that are there; it is as old as the newest input behind them."""
+        prices, times = self._prices, self._times
+        prices[number] = None
+        inputs = [at_ns for at_ns, price in zip(times, prices, strict=True) if at_ns is not None and price is not None]
+        newest = times[number] = max(inputs, default=None)
+        if newest is not None and fresh(newest, self._inputs.tolerance_ns(number), now_ns):
+            prices[number] = median(prices)
 
     def _explain(self, number: int) -> ComponentPrice:
         kind, price = self._components[number].kind, self._prices[number]

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     Rules = Sequence[int]
 
 PRICE, CONFIDENCE, SOURCE_NS, ARRIVAL_NS = range(4)
-GOOD_PRICE, GOOD_NS, MOVED_NS, MOVED_INDEX = range(4, 8)
-BAD_SHARE, QUARANTINED_UNTIL, PRINT, USE = range(8, 12)
-ROW_WIDTH: Final = 12
-"""A source's row: its latest quote; its latest price inside the band; when its price last moved, and the index then;
-its share of bad quotes; whether its latest quote waits to be judged; how it was used."""
+GOOD_PRICE, GOOD_CONFIDENCE, GOOD_NS, MOVED_NS, MOVED_INDEX = range(4, 9)
+BAD_SHARE, QUARANTINED_UNTIL, PRINT, USE = range(9, 13)
+ROW_WIDTH: Final = 13
+"""A source's row: its latest quote; the latest one that was used; when its price last moved, and the index when that
+price first agreed with it; its share of bad quotes; whether its latest quote waits to be judged; how it was used."""
+
+NOT_YET: Final = 0
+LEFT_BEHIND: Final = -1
+"""In place of `MOVED_INDEX`: the price has not agreed with the index yet; the index has since moved out of the band."""
 
 NO_PRINT, ON_TIME, LATE = range(3)
 
@@ -47,11 +51,11 @@ RULES_WIDTH: Final = 15
 """A feed's rules as a row, in the order of `FeedRules` and `ScoreRules`."""
 
 
-def take_quote(row: Row, rules: Rules, price: int, confidence: int, source_ns: int, index: int, now_ns: int) -> int:
+def take_quote(row: Row, rules: Rules, price: int, confidence: int, source_ns: int, now_ns: int) -> int:
     """Take one quote into its source's row and return what became of it, one of `INTAKES`.
 
-    A source time ahead of the house's clock is refused beyond `MAX_AHEAD` and counts as now within it. Of two quotes
-    with the same source time the one that arrives later wins.
+    A source time ahead of the house's clock is refused beyond `MAX_AHEAD` and counts as now within it; one before 1970
+    counts as 1970. Of two quotes with the same source time the one that arrives later wins.
     """
     if price <= 0 or price > FEED_PRICE_MAX or confidence < 0 or confidence > FEED_PRICE_MAX:
         count_quote(row, rules, 1, now_ns)
@@ -59,14 +63,14 @@ def take_quote(row: Row, rules: Rules, price: int, confidence: int, source_ns: i
     if source_ns > now_ns + rules[MAX_AHEAD]:
         count_quote(row, rules, 1, now_ns)
         return FROM_THE_FUTURE
-    seen_ns = min(source_ns, now_ns)
+    seen_ns = max(min(source_ns, now_ns), 0)
     if row[PRICE] > 0 and seen_ns < row[SOURCE_NS]:
         return OUT_OF_ORDER
     if seen_ns == row[SOURCE_NS] and price == row[PRICE] and confidence == row[CONFIDENCE]:
         return DUPLICATE
     if price != row[PRICE]:
         row[MOVED_NS] = now_ns
-        row[MOVED_INDEX] = index
+        row[MOVED_INDEX] = NOT_YET
     row[PRICE] = price
     row[CONFIDENCE] = confidence
     row[SOURCE_NS] = seen_ns
@@ -92,11 +96,27 @@ def is_quarantined(row: Row, rules: Rules, now_ns: int) -> bool:
     return False
 
 
-def is_frozen(row: Row, rules: Rules, index: int, now_ns: int) -> bool:
+def is_frozen(row: Row, rules: Rules, now_ns: int) -> bool:
     """Tell whether a source repeats one price although the index has moved on by more than the band."""
-    if rules[FROZEN_AFTER] == 0 or now_ns - row[MOVED_NS] <= rules[FROZEN_AFTER]:
+    if rules[FROZEN_AFTER] == 0 or row[MOVED_INDEX] != LEFT_BEHIND:
         return False
-    return outside(row[MOVED_INDEX], index, rules[OUTLIER_BAND])
+    return now_ns - row[MOVED_NS] > rules[FROZEN_AFTER]
+
+
+def follow_index(row: Row, rules: Rules, index: int, now_ns: int) -> bool:
+    """Note where the index stands as seen from a source's price; tell whether that has just made the source frozen.
+
+    The measure is the index at which the price first agreed with it, so who is first to show a move is not left behind
+    when the others follow. Once left behind, a source stays so until its price moves: else it would come and go.
+    """
+    if row[MOVED_INDEX] == NOT_YET:
+        if not outside(row[PRICE], index, rules[OUTLIER_BAND]):
+            row[MOVED_INDEX] = index
+        return False
+    if row[MOVED_INDEX] == LEFT_BEHIND or not outside(row[MOVED_INDEX], index, rules[OUTLIER_BAND]):
+        return False
+    row[MOVED_INDEX] = LEFT_BEHIND
+    return is_frozen(row, rules, now_ns)
 
 
 def outside(price: int, centre: int, band: int) -> bool:

@@ -88,21 +88,15 @@ class TimeWeighted:
         -------
         None where no time is left to average over.
         """
-        first = self._first_ns(start_ns, carry_in)
-        if first is None:
-            return None
-        total = time = 0
-        for start, end in _remaining(first, end_ns, excluded):
-            total += self._integral(end) - self._integral(start)
-            time += end - start
+        total, time = self._totals(start_ns, end_ns, excluded, carry_in)
         return Fraction(total, time) if time else None
 
     def average_floor(
         self, start_ns: int, end_ns: int, excluded: Sequence[tuple[int, int]] = (), carry_in: bool = True
     ) -> int | None:
         """Return `average` rounded down to ticks."""
-        exact = self.average(start_ns, end_ns, excluded, carry_in)
-        return None if exact is None else floor_div(exact.numerator, exact.denominator)
+        total, time = self._totals(start_ns, end_ns, excluded, carry_in)
+        return floor_div(total, time) if time else None
 
     def gaps(self, start_ns: int, end_ns: int, longest_ns: int) -> list[tuple[int, int]]:
         """Return the spans between `start_ns` and `end_ns` in which the newest point is older than `longest_ns`.
@@ -137,6 +131,18 @@ class TimeWeighted:
     def _forget(self, count: int) -> None:
         if count > 0:
             del self._times[:count], self._prices[:count], self._sums[:count]
+
+    def _totals(
+        self, start_ns: int, end_ns: int, excluded: Sequence[tuple[int, int]], carry_in: bool
+    ) -> tuple[int, int]:
+        """Return the sum of price times time, and the time, that an average is made of."""
+        total = time = 0
+        first = self._first_ns(start_ns, carry_in)
+        if first is not None:
+            for start, end in _remaining(first, end_ns, excluded):
+                total += self._integral(end) - self._integral(start)
+                time += end - start
+        return total, time
 
     def _first_ns(self, start_ns: int, carry_in: bool) -> int | None:
         """Return when the average begins; None where it has no point to begin with."""

@@ -48,7 +48,8 @@ def index_alone(stale_after_ns: int = STALE_AFTER_NS) -> Components:
 def hyperliquid(perpetuals: str | None = None, stale_after_ns: int = STALE_AFTER_NS) -> Components:
     """Return Hyperliquid's median: index plus 150 s average of mid - index; bid, ask, last; outside perpetuals.
 
-    Its averages weight by exp(-age / 150 s). A fourth component counts while fewer than three others are there.
+    Its averages weight by exp(-age / 150 s) and, of bid, ask, last, exp(-age / 30 s). The latter counts while fewer
+    than three others are there; the venue states it for exactly two.
 
     Parameters
     ----------
@@ -59,8 +60,7 @@ def hyperliquid(perpetuals: str | None = None, stale_after_ns: int = STALE_AFTER
         MarkComponent("basis", 1, stale_after_ns, window_ns=HALF_LIFE_OF_150_S),
         MarkComponent("touch", 1, stale_after_ns),
         *outside,
-        # the venue takes the 30 s average of the touch here, for which there is no kind of component
-        MarkComponent("basis", 1, stale_after_ns, window_ns=HALF_LIFE_OF_30_S, reserve=True),
+        MarkComponent("touch", 1, stale_after_ns, window_ns=HALF_LIFE_OF_30_S, reserve=True),
     )
 
 
@@ -83,17 +83,18 @@ def vega(
     window_ns: int = TRADES_WINDOW_NS,
     decay: int = RATE_ONE,
     power: int = 1,
+    others: bool = False,
 ) -> Components:
     """Return Vega's composite (0089-COMP): decaying mean of trades, impact price, feeds; weighted mean or median.
 
-    Its fourth kind, the median of the others, is not here.
-
     Parameters
     ----------
-    weights, stale_after_ns : of trades, impact and each feed; weight 0 leaves it out
+    weights, stale_after_ns : of trades, impact, each feed and the median of the others. Weight 0 leaves it out, but
+        what the median of the others is made of stays while that has a weight
     window_ns, decay, power : of the trades
+    others : count the median of the others as well
     """
-    count = 2 + len(feeds)
+    count = 2 + len(feeds) + others
     weights = weights or (1,) * count
     tolerances = stale_after_ns or (STALE_AFTER_NS,) * count
     all_of_them = (
@@ -101,4 +102,6 @@ def vega(
         MarkComponent("impact", weights[1], tolerances[1]),
         *(MarkComponent("feed", weights[n], tolerances[n], feed=feed) for n, feed in enumerate(feeds, start=2)),
     )
+    if others and weights[-1]:
+        return (*all_of_them, MarkComponent("others", weights[-1], tolerances[-1]))
     return tuple(component for component in all_of_them if component.weight)

@@ -27,8 +27,9 @@ _WINDOWS: Final[dict[str, int]] = {
     "mean_basis": mark_presets.MEAN_WINDOW_NS,
     "funding": mark_presets.FUNDING_INTERVAL_NS,
     "trades": mark_presets.TRADES_WINDOW_NS,
+    "touch": 0,
 }
-"""The window of each kind that has one, unless stated."""
+"""The window of each kind that has one, unless stated; only one that is 0 here may be 0."""
 
 
 def read_marks(fields: Fields, markets: Collection[str], feeds: Collection[str]) -> tuple[MarkRules, ...]:
@@ -49,8 +50,7 @@ def _read_mark(market: str, row: Fields, feeds: Collection[str]) -> MarkRules:
             f"{row.at('components')} stands beside preset {preset!r}, which names its own: leave one of them out"
         )
     components = _read_preset(row, preset, index, feeds) if preset else _read_own(row, feeds)
-    if all(component.reserve for component in components):
-        raise RulebookError(f"{row.at('components')} has nothing but reserves: let at least one count always")
+    _require_a_price_of_its_own(components, row.at("components"))
     return MarkRules(
         market=market,
         index=index,
@@ -58,6 +58,15 @@ def _read_mark(market: str, row: Fields, feeds: Collection[str]) -> MarkRules:
         components=components,
         band=row.rate("band", 0, RATE_ONE, "0" if preset else "0.05"),
     )
+
+
+def _require_a_price_of_its_own(components: Components, path: str) -> None:
+    others = sum(component.kind == "others" for component in components)
+    if others > 1:
+        raise RulebookError(f"{path} has {others} of kind 'others': give at most one")
+    if all(component.reserve or component.kind == "others" for component in components):
+        rest = " and the median of the others" if others else ""
+        raise RulebookError(f"{path} has nothing but reserves{rest}: let at least one count always")
 
 
 def _read_method(row: Fields, preset: str | None) -> Literal["median", "weighted"]:
@@ -83,20 +92,21 @@ def _read_vega(row: Fields, preset: str, index: str, feeds: Collection[str], sta
     outside = row.names("feeds", [index])
     for feed in outside:
         require_name(feed, row.at("feeds"), feeds, "feed")
-    count = 2 + len(outside)
-    weights = _read_weights(row, count) if preset == "vega-weighted" else None
+    others = row.flag("others", False)
+    count = 2 + len(outside) + others
+    weights = _read_weights(row, count, others) if preset == "vega-weighted" else None
     window, decay, power = _read_trades(row)
-    return mark_presets.vega(outside, weights, [stale_after] * count, window, decay, power)
+    return mark_presets.vega(outside, weights, [stale_after] * count, window, decay, power, others)
 
 
-def _read_weights(row: Fields, count: int) -> list[int]:
-    """Read ``weights``: whole numbers for trades, impact and each feed, in this order."""
+def _read_weights(row: Fields, count: int, others: bool) -> list[int]:
+    """Read ``weights``: whole numbers for trades, impact, each feed and, with `others`, their median, in this order."""
     weights = row.take("weights", [1] * count)
     whole = isinstance(weights, list) and all(type(weight) is int and 0 <= weight <= WEIGHT_MAX for weight in weights)
     if not whole or len(weights) != count or not any(weights):
         raise RulebookError(
             f"{row.at('weights')} is {shown(weights)}: give {count} whole numbers from 0 to {WEIGHT_MAX}, not all 0, "
-            f"for trades, impact and each feed"
+            f"for trades, impact{', each feed and the others' if others else ' and each feed'}"
         )
     return list(weights)
 
@@ -113,7 +123,7 @@ def _read_own(row: Fields, feeds: Collection[str]) -> Components:
 
 
 def _read_component(row: Fields, feeds: Collection[str], stale_after: int) -> MarkComponent:
-    """Read one component; window, feed, decay and power are known only to the kinds that have them."""
+    """Read one component; window, feed, decay, power and reserve are known only to the kinds that have them."""
     kind: ComponentKind = row.choice("kind", get_args(ComponentKind))
     window, decay, power = _read_trades(row) if kind == "trades" else (_read_window(row, kind), 0, 1)
     component = MarkComponent(
@@ -124,7 +134,7 @@ def _read_component(row: Fields, feeds: Collection[str], stale_after: int) -> Ma
         feed=row.known("feed", feeds, "feed") if kind == "feed" else None,
         decay=decay,
         power=power,
-        reserve=row.flag("reserve", False),
+        reserve=row.flag("reserve", False) if kind != "others" else False,
     )
     row.finish()
     return component
@@ -135,7 +145,10 @@ def _read_stale_after(row: Fields) -> int:
 
 
 def _read_window(row: Fields, kind: str) -> int:
-    return row.duration("window", format_duration(_WINDOWS[kind]), zero=False) if kind in _WINDOWS else 0
+    if kind not in _WINDOWS:
+        return 0
+    window = _WINDOWS[kind]
+    return row.duration("window", format_duration(window), zero=not window)
 
 
 def _read_trades(row: Fields) -> tuple[int, int, int]:

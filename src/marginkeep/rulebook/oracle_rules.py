@@ -42,7 +42,9 @@ FACTOR_ONE: Final = 10**18
 """Bounds of a breaker are multiples of the reference price in parts of this."""
 
 Aggregate = Literal["weighted_median", "trimmed_mean", "median_of_medians"]
-ComponentKind = Literal["index", "basis", "mean_basis", "funding", "mid", "touch", "impact", "last", "trades", "feed"]
+ComponentKind = Literal[
+    "index", "basis", "mean_basis", "funding", "mid", "touch", "impact", "last", "trades", "feed", "others"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +170,12 @@ class MarkComponent:
     ----------
     kind : ``index``; ``basis`` (index + moving average of mid - index, by half-life); ``mean_basis`` (the same with a
         plain mean over a window); ``funding`` (index with the funding still to come); ``mid``; ``touch`` (median of
-        best bid, best ask and last trade); ``impact`` (mean of the impact prices); ``last``; ``trades`` (decaying mean
-        of own trades over a window); ``feed`` (another feed)
-    weight : for ``weighted``
-    stale_after_ns : left out when its newest input is older
-    window_ns : half-life, window or funding interval, by kind; 0 where it has none
+        best bid, best ask and last trade, or by half-life its moving average); ``impact`` (mean of the impact prices);
+        ``last``; ``trades`` (decaying mean of own trades over a window); ``feed`` (another feed); ``others`` (median
+        of the other components that are there; at most one)
+    weight : for ``weighted``; 0 = counts for ``others`` only
+    stale_after_ns : left out when its newest input is older; for ``funding``, when the next payment is that overdue
+    window_ns : half-life, window or funding interval, by kind; 0 where it has none, and for ``touch`` as it is now
     feed : for ``feed``
     decay, power : for ``trades``: weight 1 - decay * (age / window) ^ power
     reserve : used only when fewer than three others are there
