@@ -16,11 +16,10 @@ from marginkeep.clearing import (
     Deposit,
     Event,
     Liquidated,
-    PublishQuotes,
-    Quote,
     Rejected,
     Trade,
 )
+from marginkeep.clearing.commands import PublishQuotes, Quote
 from marginkeep.clearing.events import MarginCalled, OracleChanged
 from marginkeep.rulebook import MAINTENANCE, Rulebook, read_rulebook
 from tests.houses import TIERS

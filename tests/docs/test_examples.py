@@ -115,14 +115,16 @@ def test_every_figure_that_a_bar_can_name_is_explained():
 
 
 def test_every_field_of_a_rulebook_is_in_its_table():
-    by_method = (
-        r'(?:row|fields|table|levels)\.(?:take|rate|text|choice|whole|positive|decimal|rows|step|limit)\(\s*"(\w+)"'
+    methods = (
+        *("take", "rate", "text", "choice", "whole", "positive", "decimal", "rows", "step", "limit"),
+        *("duration", "time", "flag", "known", "names", "tables", "sub", "price", "units"),
     )
+    by_method = rf'(?:row|fields|table|levels)\.(?:{"|".join(methods)})\(\s*"(\w+)"'
     by_function = r'(?:read_level_rates)\(\s*row,\s*"(\w+)"'
     files = sorted((SOURCE / "rulebook").glob("*.py"))
     used = {name for file in files for name in re.findall(f"{by_method}|{by_function}", file.read_text("utf-8"))}
     names = {name for pair in used for name in pair if name} | set(LEVELS)
-    assert "max_position" in names
+    assert {"max_position", "frozen_after", "growth_cap", "since", "opens"} <= names
     assert sorted(name for name in names if f"`{name}`" not in _page("rulebook.md")) == []
 
 

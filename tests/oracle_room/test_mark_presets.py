@@ -53,11 +53,11 @@ def test_hyperliquid_weights_its_average_by_the_exponential_of_age_over_150_seco
     assert price == 100_226
 
 
-def test_hyperliquid_takes_a_30_second_average_in_when_only_two_are_there():
-    """After 150 s the fast one is at 300 - 200 / e^5 = 298.7."""
+def test_hyperliquid_takes_a_30_second_average_of_the_touch_in_when_only_two_are_there():
+    """The touch was 100,110 for a second, then 100,290: after 150 s its average is 100,290 - 180 / e^5 = 100,288.8."""
     mark, price = hyperliquid_151_s_later(no_feeds)
-    assert said(mark) == [100_226, 100_290, None, 100_298]
-    assert price == 100_290
+    assert said(mark) == [100_226, 100_290, None, 100_288]
+    assert price == 100_288
 
 
 @pytest.mark.parametrize(("last", "expected"), [(100_020, 100_020), (99_000, 100_005), (101_000, 100_030)])
@@ -103,6 +103,31 @@ def test_vega_by_median():
     mark = vega("median", window_ns=HOUR)
     assert mark.price(15_000, feeds, 60 * SECOND) == 15_930
     assert mark.price(15_000, feeds, 60 * SECOND + 1) == 16_000
+
+
+def test_vega_by_weights_with_the_median_of_the_others():
+    """Of 12 parts 1 of 15,930, 4 of 15,900, 5 of 16,000, 2 of their median 15,930: 1,327 + 5,300 + 6,666 + 2,655."""
+    mark = vega("weighted", [1, 4, 5, 2], window_ns=HOUR, others=True)
+    assert mark.price(15_000, {"ORACLE": (16_000, 0)}.get, 0) == 15_948
+    assert said(mark) == [15_930, 15_900, 16_000, 15_930]
+
+
+def test_vega_takes_the_median_of_sources_that_have_no_weight_of_their_own():
+    """Half of 16,000 and half of the median of 15,930, 15,900 and 16,000; the latter alone if only it has weight."""
+    feeds = {"ORACLE": (16_000, 0)}.get
+    assert vega("weighted", [0, 0, 1, 1], window_ns=HOUR, others=True).price(15_000, feeds, 0) == 15_965
+    assert vega("weighted", [0, 0, 0, 1], window_ns=HOUR, others=True).price(15_000, feeds, 0) == 15_930
+
+
+def test_vega_by_median_with_the_median_of_the_others():
+    """Of 15,930, 15,900, 16,000 and 15,930; without oracle of 15,930, 15,900 and 15,915; at the end of 16,001."""
+    minute = 60 * SECOND
+    mark = vega("median", stale_after_ns=[minute] * 4, window_ns=HOUR, others=True)
+    assert mark.price(15_000, {"ORACLE": (16_000, 0)}.get, 0) == 15_930
+    assert mark.price(15_000, no_feeds, minute) == 15_915
+    assert said(mark) == [15_930, 15_900, None, 15_915]
+    assert mark.price(15_000, {"ORACLE": (16_001, minute)}.get, minute + 1) == 16_001
+    assert said(mark) == [None, None, 16_001, 16_001]
 
 
 def test_vega_trades_lose_weight_as_they_age():

@@ -98,7 +98,7 @@ def test_a_crossed_or_an_empty_book_leaves_the_one_before_ageing(bid, ask):
 
 @pytest.mark.parametrize(("bid", "ask"), [(995, 0), (0, 1_005)])
 def test_a_book_without_a_side_has_no_mid_at_once_but_keeps_its_average_basis(bid, ask):
-    mark = mark_of(*(component(kind, window_ns=MINUTE) for kind in ("mid", "touch", "impact", "basis")))
+    mark = mark_of(component("mid"), component("touch"), component("impact"), component("basis", window_ns=MINUTE))
     mark.observe_book(1_095, 1_105, 1_090, 1_110, 0)
     mark.observe_trade(1_105, 1, 0)
     assert mark.price(1_000, no_feeds, 0) == 1_100

@@ -33,17 +33,18 @@ def test_without_a_preset_a_mark_is_the_median_of_index_basis_and_mid_near_the_i
 def test_hyperliquid_has_three_components_and_one_in_reserve():
     rules = mark("hyperliquid", perpetuals="BTC-CEX")
     assert (rules.method, rules.band, rules.index) == ("median", 0, "BTC")
-    assert kinds(rules) == ["basis", "touch", "feed", "basis"]
+    assert kinds(rules) == ["basis", "touch", "feed", "touch"]
     assert [one.reserve for one in rules.components] == [False, False, False, True]
     assert rules.components[2].feed == "BTC-CEX"
 
 
 def test_hyperliquid_without_outside_perpetuals_leaves_them_out():
-    assert kinds(mark("hyperliquid")) == ["basis", "touch", "basis"]
+    assert kinds(mark("hyperliquid")) == ["basis", "touch", "touch"]
 
 
 def test_the_half_lives_of_hyperliquid_are_those_of_its_time_constants():
-    slow, *_, fast = mark("hyperliquid").components
+    slow, plain, fast = mark("hyperliquid").components
+    assert plain.window_ns == 0
     assert slow.window_ns == round(150 * SECOND * math.log(2))
     assert fast.window_ns == round(30 * SECOND * math.log(2))
 
@@ -83,6 +84,41 @@ def test_the_vega_median_has_the_index_as_its_feed_and_decaying_trades():
     assert (trades.window_ns, trades.decay, trades.power) == (30 * SECOND, 800_000_000, 2)
 
 
+def test_vega_takes_the_median_of_the_others_when_asked_and_its_weight_last():
+    asked = mark("vega-weighted", others=True, weights=[1, 4, 5, 2])
+    assert [(one.kind, one.weight) for one in asked.components] == [
+        ("trades", 1),
+        ("impact", 4),
+        ("feed", 5),
+        ("others", 2),
+    ]
+    assert [one.weight for one in mark("vega-weighted", others=True).components] == [1, 1, 1, 1]
+    assert kinds(mark("vega-median", others=True)) == ["trades", "impact", "feed", "others"]
+    assert kinds(mark("vega-median", others=False)) == ["trades", "impact", "feed"]
+
+
+def test_what_the_median_of_the_others_is_made_of_stays_while_that_has_a_weight():
+    asked = mark("vega-weighted", others=True, weights=[0, 0, 1, 2])
+    assert [(one.kind, one.weight) for one in asked.components] == [
+        ("trades", 0),
+        ("impact", 0),
+        ("feed", 1),
+        ("others", 2),
+    ]
+    assert kinds(mark("vega-weighted", others=True, weights=[0, 3, 1, 0])) == ["impact", "feed"]
+
+
+def test_a_touch_has_a_window_only_when_one_is_stated():
+    rows = [{"kind": "touch"}, {"kind": "touch", "window": "0s"}, {"kind": "touch", "window": "30s"}]
+    assert [one.window_ns for one in mark(components=rows).components] == [0, 0, 30 * SECOND]
+
+
+def test_the_median_of_the_others_may_be_one_component_among_others():
+    rows = [{"kind": "mid"}, {"kind": "others", "weight": 3, "stale_after": "9s"}]
+    others = mark(components=rows, method="weighted").components[1]
+    assert (others.kind, others.weight, others.stale_after_ns, others.reserve) == ("others", 3, 9 * SECOND, False)
+
+
 def test_components_of_vega_may_differ_in_staleness():
     components = mark_presets.vega(["A"], [1, 2, 3], [10, 20, 30])
     assert [one.stale_after_ns for one in components] == [10, 20, 30]
@@ -116,9 +152,29 @@ def test_the_staleness_of_a_mark_is_that_of_all_its_components(preset):
         ({"preset": "vega-weighted", "weights": [1, 1]}, "weights is [1, 1]: give 3 whole numbers from 0 to 1000"),
         ({"preset": "vega-weighted", "weights": [0, 0, 0]}, "weights is [0, 0, 0]: give 3 whole numbers"),
         ({"preset": "vega-weighted", "weights": [1, True, 1]}, "weights is [1, True, 1]: give 3 whole numbers"),
+        (
+            {"preset": "vega-weighted", "others": True, "weights": [1, 1, 1]},
+            "give 4 whole numbers from 0 to 1000, not all 0, for trades, impact, each feed and the others",
+        ),
+        ({"preset": "vega-median", "others": 1}, "oracle.marks.BTC-PERP.others is 1: give true or false"),
+        ({"preset": "hyperliquid", "others": True}, "oracle.marks.BTC-PERP.others is not a known field"),
         ({"preset": "vega-weighted", "feeds": ["SOL"]}, "oracle.marks.BTC-PERP.feeds is 'SOL', which is not a feed"),
         ({"components": []}, "oracle.marks.BTC-PERP.components has 0 entries: give from 1 to 32"),
         ({"components": [{"kind": "mid", "reserve": True}]}, "components has nothing but reserves"),
+        (
+            {"components": [{"kind": "mid"}, {"kind": "others"}, {"kind": "others"}]},
+            "components has 2 of kind 'others': give at most one",
+        ),
+        (
+            {"components": [{"kind": "others"}]},
+            "components has nothing but reserves and the median of the others: let at least one count always",
+        ),
+        (
+            {"components": [{"kind": "mid", "reserve": True}, {"kind": "others"}]},
+            "components has nothing but reserves and the median of the others",
+        ),
+        ({"components": [{"kind": "others", "reserve": True}]}, "components[0].reserve is not a known field"),
+        ({"components": [{"kind": "others", "window": "1s"}]}, "components[0].window is not a known field"),
         ({"components": [{"kind": "vwap"}]}, "oracle.marks.BTC-PERP.components[0].kind is 'vwap': use one of index"),
         ({"components": [{"kind": "feed"}]}, "oracle.marks.BTC-PERP.components[0].feed is missing: add it"),
         ({"components": [{"kind": "mid", "window": "1s"}]}, "components[0].window is not a known field"),

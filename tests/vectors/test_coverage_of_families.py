@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from . import (
+    test_auctions,
+    test_auctions_portfolio,
     test_composite_prices,
+    test_insurance,
     test_lending,
     test_oracle_averages,
     test_oracle_guards,
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 COVERED: Final = "covered"
-AUCTIONS: Final = "auctions: a later issue"
 BACKSTOP: Final = "insurance fund, deleveraging, socialised loss: a later issue"
 FUNDING: Final = "rate and caps of funding: a later issue; the engine pays a rate it is given"
 INTEREST: Final = "interest on loans: a later issue"
@@ -52,6 +54,7 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "order.cost.binance": "the price a venue assumes for a short order: the engine reserves its worst fill instead",
     },
     "perp-dex": {
+        **dict.fromkeys(test_insurance.CHECKS, COVERED),
         **dict.fromkeys((*test_perp_dex.CHECKS, *test_oracle_stable.CHECKS), COVERED),
         "collateral_scaling": SIZE,
         "deleverage_fill": BACKSTOP,
@@ -64,8 +67,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "funding_rate": FUNDING,
         "funding_settlement": FUNDING,
         "if_fee": LADDER,
-        "insurance_delta": BACKSTOP,
-        "insurance_solvent": BACKSTOP,
         "liq_block_limits": LADDER,
         "liq_fee_ramp": LADDER,
         "liquidation_step": LADDER,
@@ -82,6 +83,7 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "weighted_health": "weighs a perpetual's result inside a token's balance, beside spot orders: another formula",
     },
     "lending-liquidation": {
+        **dict.fromkeys(test_auctions.CHECKS, COVERED),
         **dict.fromkeys((*test_lending.CHECKS, *test_oracle_guards.CHECKS), COVERED),
         "aave_index": INTEREST,
         "aave_liquidation": LENDING,
@@ -91,30 +93,25 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "compound_index": INTEREST,
         "compound_liquidation": LENDING,
         "euler_index": INTEREST,
-        "euler_liquidation": LENDING,
         "liquity_liquidation": LENDING,
         "llamma_band": SOFT,
         "llamma_health": SOFT,
         "llamma_softliq": SOFT,
-        "maker_auction": AUCTIONS,
         "maker_index": INTEREST,
-        "maker_price": AUCTIONS,
         "morpho_liquidation": LENDING,
     },
     "portfolio-margin": {
+        **dict.fromkeys(test_auctions_portfolio.CHECKS, COVERED),
         "anti_procyclicality": TUNING,
         "backtest_christoffersen": TUNING,
         "backtest_kupiec": TUNING,
         "backtest_traffic_light": TUNING,
         "black76": OPTIONS,
         "deribit_pme": OPTIONS,
-        "dutch_auction_discount": AUCTIONS,
         "exchange_scenario": OPTIONS,
         "exchange_short_option": OPTIONS,
         "fhs_var_es": MODELS,
-        "insolvent_auction_bid": AUCTIONS,
         "interest_rate_model": INTEREST,
-        "liquidation_sim": AUCTIONS,
         "naked_option_reg_t": OPTIONS,
         "okx_min_charge": OPTIONS,
         "perp_funding": FUNDING,
@@ -122,7 +119,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "pmrm_v1_portfolio": OPTIONS,
         "pmrm_v2": OPTIONS,
         "socialised_withdrawal_loss": BACKSTOP,
-        "solvent_auction": AUCTIONS,
         "srm_margin": OPTIONS,
         "srm_portfolio": OPTIONS,
         "svi": OPTIONS,
@@ -155,6 +151,9 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     test_composite_prices,
     test_oracle_averages,
     test_oracle_stable,
+    test_auctions,
+    test_auctions_portfolio,
+    test_insurance,
 )
 
 

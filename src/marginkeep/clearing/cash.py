@@ -81,14 +81,16 @@ def top_up_fund(tx: Transaction, command: TopUpFund) -> None:
 def change_mode(tx: Transaction, command: ChangeMode) -> None:
     """Move a position, its orders and its margin between cross and isolated."""
     market = tx.marked_market(command.market)
-    require_action(tx, "withdraw", market, f"changing {market.name} to {command.mode}")
+    what = f"changing {market.name} to {command.mode}"
+    require_action(tx, "withdraw", market, what)
     child = tx.open_isolated(command.account, market)
     if command.mode == "isolated":
+        require_withdrawable(tx, command.account, what)
         _isolate(tx, command, market, child)
     else:
         _merge(tx, command, market, child)
     for name in (command.account, child):
-        tx.require_solvent(name, f"changing {market.name} to {command.mode}")
+        tx.require_solvent(name, what, "withdraw")
     tx.events.append(
         ModeChanged(
             account=command.account,
@@ -156,7 +158,7 @@ def _take(tx: Transaction, what: str, asset: AssetTable, source: str, target: st
         )
     require_withdrawable(tx, source, what)
     _move(tx, what, asset, source, target, amount)
-    tx.require_solvent(source, what)
+    tx.require_solvent(source, what, "withdraw")
 
 
 def _move(tx: Transaction, what: str, asset: AssetTable, source: str, target: str, amount: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from marginkeep.clearing import cash, commands, governance, pricing, quoting, trading
+from marginkeep.clearing.calls import forget_healed
 from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import State
@@ -106,6 +107,9 @@ class Clearinghouse:
             return events + enforce(self.state, command, movement)
         if self.state.watch is not None and (touched := transaction.touched()):
             self.state.watch.update(touched)
+        if self.state.called:
+            names = self.state.names
+            forget_healed(self.state, [names[i] for i in transaction.touched() if names[i] in self.state.called])
         return events
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.health import measure
 from marginkeep.book.scan import below
-from marginkeep.clearing.calls import call_early, call_if_blocked
+from marginkeep.clearing.calls import call_at_latest, call_early, call_if_blocked, forget_healed
 from marginkeep.clearing.commands import AdoptRulebook, PayFunding
 from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
 from marginkeep.clearing.gates import OpenInterest, guarded_names, liquidation_gate, spend_budget
@@ -32,14 +32,16 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
 
     In account order, each in a transaction of its own. Small books are scanned; large ones have a watch, which finds
     the same accounts at the cost of what changed and checks itself against an exact evaluation as it goes. An account
-    whose prices may not be liquidated at is called instead, and tried again when they may.
+    whose prices may not be liquidated at is called instead, and tried again when they may; so is one that only the
+    latest prices, which liquidation may not use yet, put below maintenance.
     """
     events: list[Event] = []
     interest = OpenInterest(state)
     breached = _find_breached(state, command, movement)
-    _forget_healed(state)
+    forget_healed(state, list(state.called))
     for index in breached:
         events.extend(liquidate(state, state.names[index], interest))
+    events.extend(call_at_latest(state, interest))
     if movement is not None and movement.announced:
         events.extend(call_early(state, movement.announced))
     if state.watch is None:
@@ -60,13 +62,15 @@ def _find_breached(state: State, command: Command, movement: Movement | None) ->
         state.watch = Watch(state.book, state.valuation)
         return state.watch.breached()
     if isinstance(command, PayFunding):
-        changes = state.watch.funding_moved(state.tables.market_index[command.market])
-    elif isinstance(command, AdoptRulebook) or (movement is not None and movement.weights):
-        changes = state.watch.adopt(state.valuation)
+        breached = state.watch.funding_moved(state.tables.market_index[command.market]).breached
+    elif isinstance(command, AdoptRulebook):
+        breached = state.watch.adopt(state.valuation).breached
     else:
-        changes = state.watch.tick_valuation()
+        breached = state.watch.tick_valuation().breached
+        if movement is not None and movement.weights:  # after the prices: other rules look at whom they concern alone
+            breached = [*breached, *state.watch.adopt(state.valuation).breached]
     unhealed = state.watch.take_unhealed()
-    return sorted({*changes.breached, *unhealed, *_called_to_retry(state, movement)})
+    return sorted({*breached, *unhealed, *_called_to_retry(state, movement)})
 
 
 def _called_to_retry(state: State, movement: Movement | None) -> list[int]:
@@ -77,18 +81,6 @@ def _called_to_retry(state: State, movement: Movement | None) -> list[int]:
         return [state.index[name] for name in state.called]
     renewed = guarded_names(state)
     return [state.index[name] for name, blocked in state.called.items() if any(item in renewed for item in blocked)]
-
-
-def _forget_healed(state: State) -> None:
-    """Forget calls of accounts that are back above maintenance, so that another fall is another call."""
-    for name in list(state.called):
-        index = state.index[name]
-        if state.watch is not None:
-            healed = not state.watch.is_breached(index)
-        else:
-            healed = measure(state.book.read(index), state.valuation, MAINTENANCE).health >= 0
-        if healed:
-            del state.called[name]
 
 
 def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:

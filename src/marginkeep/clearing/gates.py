@@ -35,13 +35,21 @@ def require_action(tx: Transaction, action: str, market: MarketTable, what: str)
 
 
 def require_withdrawable(tx: Transaction, name: str, what: str) -> None:
-    """Refuse to take from an account that holds a position in a market whose mark does not allow it."""
+    """Refuse to take from an account that depends on a price which does not allow it.
+
+    Those are the marks of its positions, and the prices of what these settle in and of what it owes. Holdings whose
+    price does not allow it need no gate: they count nothing.
+    """
     oracle = tx.state.oracle
     if oracle is None:
         return
-    for index, position in sorted(tx.account(name).positions.items()):
-        line = oracle.markets.get(index)
-        if line is not None and not position.is_empty:
+    account, markets = tx.account(name), tx.state.tables.markets
+    held = sorted(index for index, position in account.positions.items() if not position.is_empty)
+    owed = {asset for asset, amount in account.balances.items() if amount < 0}
+    needed: list[Line | None] = [oracle.markets.get(index) for index in held]
+    needed += [oracle.assets.get(asset) for asset in sorted(owed | {markets[index].settle for index in held})]
+    for line in needed:
+        if line is not None:
             _require(tx, "withdraw", line, what)
 
 

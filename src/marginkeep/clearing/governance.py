@@ -122,7 +122,10 @@ def _install_oracle(state: State) -> None:
     old = state.oracle
     state.oracle = make_oracle(state.tables, state.limits)
     state.opening = None
-    if state.oracle is not None:
-        if old is not None:
-            state.oracle.carry_over(old)
-        apply_pegs(state)
+    if state.oracle is None:
+        state.called.clear()  # nothing keeps anybody from being liquidated any more
+        return
+    if old is not None:
+        state.oracle.carry_over(old)
+    state.oracle.start_from(state.valuation.marks, state.valuation.prices)
+    apply_pegs(state)

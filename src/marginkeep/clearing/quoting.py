@@ -50,7 +50,10 @@ def _require_oracle(tx: Transaction) -> Oracle:
 
 
 def _columns(oracle: Oracle, quotes: tuple[Quote, ...]) -> NDArray[np.int64]:
-    """Return the quotes as rows of integers; refuse names that are not in the rulebook."""
+    """Return the quotes as rows of integers; refuse names that are not in the rulebook.
+
+    A source time before 1970 counts as 1970: ages stay below 2^63.
+    """
     numbers = oracle.feeds.numbers
     rows = []
     for quote in quotes:
@@ -59,17 +62,17 @@ def _columns(oracle: Oracle, quotes: tuple[Quote, ...]) -> NDArray[np.int64]:
             source = sources[quote.source]
         except KeyError:
             _refuse_name(oracle, quote)
-        rows.append((feed, source, quote.price, quote.confidence, quote.source_ns, quote.arrival_ns))
+        rows.append((feed, source, quote.price, quote.confidence, max(0, quote.source_ns), quote.arrival_ns))
     return np.array(rows, np.int64)
 
 
 def _refuse_name(oracle: Oracle, quote: Quote) -> None:
     known = oracle.feeds.numbers.get(quote.feed)
     if known is None:
-        refuse(
-            "unknown_feed", f"feed {quote.feed!r} is not in the rulebook: use one of {', '.join(oracle.feeds.numbers)}"
-        )
-    refuse("unknown_source", f"source {quote.source!r} does not quote {quote.feed}: use one of {', '.join(known[1])}")
+        names = ", ".join(oracle.feeds.numbers)
+        refuse("unknown_feed", f"feed {quote.feed!r:.80} is not in the rulebook: use one of {names}")
+    names = ", ".join(known[1])
+    refuse("unknown_source", f"source {quote.source!r:.80} does not quote {quote.feed}: use one of {names}")
 
 
 def observe_book(tx: Transaction, command: ObserveBook) -> None:

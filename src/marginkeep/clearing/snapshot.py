@@ -34,7 +34,8 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "prices": valuation.prices,
             "funding": valuation.funding,
             "funding_dust": state.funding_dust,
-            "oracle": None if state.oracle is None else state.oracle.save(),
+            # As JSON: sums of price times time do not fit the 64 bits of a MessagePack integer.
+            "oracle": None if state.oracle is None else msgspec.json.encode(state.oracle.save()),
             "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
             "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
@@ -95,7 +96,7 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     state.valuation.funding[:] = content["funding"]
     state.funding_dust = list(content["funding_dust"])
     if state.oracle is not None:
-        state.oracle.restore(content["oracle"])
+        state.oracle.restore(msgspec.json.decode(content["oracle"]))
         apply_pegs(state)
     state.called = {name: tuple(blocked) for name, blocked in content["called"]}
     for name, mode, parent, balances, positions in content["accounts"]:

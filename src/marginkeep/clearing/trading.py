@@ -45,6 +45,7 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
             "insufficient_margin",
             f"order {command.order!r} needs {-after.health} more than {command.account} has free: "
             f"deposit at least that, or make the order smaller",
+            tx.worse_prices(command.account),
             missing=-after.health,
             collateral=after.collateral,
             requirement=after.requirement,

@@ -245,17 +245,28 @@ class Transaction:
         """Note an account's state at maintenance before it changes, for `require_solvent`."""
         self._before[name] = measure(self.account(name), self.state.valuation, MAINTENANCE)
 
-    def initial(self, name: str) -> Measure:
+    def initial(self, name: str, action: str = "open") -> Measure:
         """Measure an account at the initial level: at the worse of mark and stable price, where an oracle has one."""
         account = self.account(name)
         if self.state.opening is None:
             return measure(account, self.state.valuation, INITIAL)
-        return self.state.opening.measure(account)
+        return self.state.opening.measure(account, action)
 
-    def require_solvent(self, name: str, what: str) -> int:
-        """Refuse unless initial margin holds, or the account is not made worse; return the free initial health."""
+    def worse_prices(self, name: str, action: str = "open") -> tuple[PriceSeen, ...]:
+        """Return the evidence of prices that make initial margin dearer than they make maintenance."""
+        if self.state.opening is None:
+            return ()
+        return self.state.opening.evidence(self.account(name), action, self.state.now_ns)
+
+    def require_solvent(self, name: str, what: str, action: str = "open") -> int:
+        """Refuse unless initial margin holds, or the account is not made worse; return the free initial health.
+
+        Parameters
+        ----------
+        action : whose row of the rulebook says which prices count: ``open`` or ``withdraw``
+        """
         account = self.account(name)
-        initial = self.initial(name)
+        initial = self.initial(name, action)
         if account.mode == SYSTEM or (initial.health >= 0 and not self.state.halted):
             return initial.health
         after = measure(account, self.state.valuation, MAINTENANCE)
@@ -266,6 +277,7 @@ class Transaction:
             "insufficient_margin",
             f"{what} would leave {name} {-initial.health} units short of its initial requirement: "
             f"deposit at least that, or make it smaller",
+            self.worse_prices(name, action),
             missing=-initial.health,
             collateral=initial.collateral,
             requirement=initial.requirement,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from marginkeep.cli.oracle_drill import drill
 from marginkeep.cli.oracle_study import study
 
 
@@ -12,5 +13,5 @@ def oracle() -> None:
     """Study the prices that the engine acts on."""
 
 
-for subcommand in (study,):
+for subcommand in (study, drill):
     oracle.add_command(subcommand)

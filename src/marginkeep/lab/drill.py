@@ -1,7 +1,7 @@
-"""Two houses in step: the same book and prices, once quoted well, once with faults, through the engine that clears live.
+"""Two houses in step: the same book and prices, quoted well and quoted with faults, through the very engine.
 
-Both advance tick by tick together, so that whenever one liquidates an account that the other does not, the other can be
-asked at that very moment what it thought of the account.
+Both advance tick by tick together, so that whenever one liquidates an account that the other does not, the other can
+be asked at that very moment what it thought of the account.
 """
 
 from __future__ import annotations
@@ -179,13 +179,13 @@ class Glimpse:
     ----------
     health : collateral less requirement at maintenance, reporting units
     requirement : at maintenance
-    waits : the margin call that stands in for a liquidation which may not be done; empty when there is none
+    waits : the margin call that stands in for a liquidation which may not be done; None when there is none
     """
 
     tick: int
     health: int
     requirement: int
-    waits: str
+    waits: MarginCalled | None
 
 
 @dataclass(slots=True)
@@ -227,7 +227,7 @@ class Drill:
 def _look(run: DrilledRun, name: str, tick: int) -> Glimpse:
     state = run.house.state
     found = measure(state.book.read(state.index[name]), state.valuation, MAINTENANCE)
-    waits = run.calls[name].because if found.health < 0 and name in state.called else ""
+    waits = run.calls[name] if found.health < 0 and name in state.called else None
     return Glimpse(tick, found.health, found.requirement, waits)
 
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
     from marginkeep.rulebook.oracle_rules import OracleRules
 
-NOISE_ONE: Final = 1_000_000
-NOISE_MAX: Final = 300
-"""A source is off by at most this many parts of `NOISE_ONE`: three basis points."""
+NOISE_ONE: Final = 10_000
+"""Noise counts basis points."""
+
+NOISE_DEFAULT: Final = 3
+NOISE_STEPS: Final = 100
+"""A source's error is a multiple of this part of a basis point."""
 
 LATENCY_MAX_NS: Final = 800_000_000
 
@@ -72,16 +75,17 @@ class QuotePath:
         return tuple(dict.fromkeys(feed for feed, _ in self.lines))
 
 
-def make_quotes(path: PricePath, rulebook: Rulebook, seed: int) -> QuotePath:
+def make_quotes(path: PricePath, rulebook: Rulebook, seed: int, noise: int = NOISE_DEFAULT) -> QuotePath:
     """Let every source of every feed quote every tick.
 
-    A source's price is the path's, off by an evenly distributed share of at most three basis points; its source time
-    is that of the tick; it arrives up to 0.8 s later, and never later than half a tick.
+    A source's price is the path's, off by an evenly distributed share; its source time is that of the tick; it arrives
+    up to 0.8 s later, and never later than half a tick.
 
     Parameters
     ----------
     rulebook : has oracle rules
     seed : the same seed gives the same quotes on every platform
+    noise : basis points that a source is off at most
 
     Raises
     ------
@@ -94,8 +98,9 @@ def make_quotes(path: PricePath, rulebook: Rulebook, seed: int) -> QuotePath:
     ticks = {feed.name: feed.tick for feed in rules.feeds}
     true = _true_prices(path, rulebook, rules)
     prices = np.stack([true[feed] for feed, _ in lines], axis=1)
-    noise = rng.integers(-NOISE_MAX, NOISE_MAX, prices.shape, endpoint=True)
-    prices = np.maximum(1, prices + (prices * noise + NOISE_ONE // 2) // NOISE_ONE)
+    limit, one = noise * NOISE_STEPS, NOISE_ONE * NOISE_STEPS
+    error = prices * rng.integers(-limit, limit, prices.shape, endpoint=True)
+    prices = np.maximum(1, prices + (error + one // 2) // one)
     times = path.times_ns
     latency = rng.integers(0, _latency_max(times), prices.shape, endpoint=True)
     source_ns = np.repeat(times[:, None], len(lines), axis=1)
@@ -118,7 +123,7 @@ def _true_prices(path: PricePath, rulebook: Rulebook, rules: OracleRules) -> dic
         if feed.base is not None:
             exact = [value / base for value, base in zip(exact, values[feed.base], strict=True)]
         ticks = [round(value / feed.tick) for value in exact]
-        if not 1 <= min(ticks) <= max(ticks) <= FEED_PRICE_MAX // 2:
+        if not 1 <= min(ticks) <= max(ticks) <= FEED_PRICE_MAX // 100:
             raise InputError(
                 f"feed {feed.name} has prices from {float(min(exact)):g} to {float(max(exact)):g}, which its tick "
                 f"{float(feed.tick):g} cannot express: correct oracle.feeds.{feed.name}.tick"

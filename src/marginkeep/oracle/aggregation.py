@@ -11,30 +11,22 @@ from typing import TYPE_CHECKING, Final
 from marginkeep.oracle.source_rows import (
     AGGREGATE,
     CONFIDENCE,
-    FROZEN,
-    FROZEN_AFTER,
     GOOD_CONFIDENCE,
     GOOD_NS,
     GOOD_PRICE,
     LATE,
     LATEST,
-    LEFT_BEHIND,
     MAX_AGE,
     MAX_CONFIDENCE,
     MAX_DISPERSION,
     MIN_SOURCES,
-    MOVED_INDEX,
-    MOVED_NS,
-    NEVER_QUOTED,
     NO_PRINT,
-    OLD,
     OUTLIER,
     OUTLIER_BAND,
     PREVIOUS,
     PRICE,
     PRINT,
     QUARANTINED,
-    QUARANTINED_UNTIL,
     RESERVE,
     SOURCE_NS,
     SOURCES,
@@ -42,9 +34,13 @@ from marginkeep.oracle.source_rows import (
     USE,
     count_quote,
     follow_index,
-    is_frozen,
     is_quarantined,
     outside,
+    remember_good,
+    share_of,
+    sooner,
+    source_due,
+    use_of,
 )
 from marginkeep.rulebook.oracle_rules import DIVERGENT, STALE, TOO_FEW_SOURCES, UNCERTAIN, VALID
 from marginkeep.units import RATE_ONE
@@ -84,17 +80,16 @@ def aggregate(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, pri
             flags |= 1 << DIVERGENT
         else:
             feed[INDEX] = price
-            remember_good(rows, order, used)
+            remember_used(rows, order, used)
     feed[FLAGS] = flags if flags else 1 << VALID
-    feed[DUE_NS] = next_due(rows, facts, rules, feed, now_ns)
-    if leave_behind(rows, rules, feed[INDEX], now_ns):
-        feed[DUE_NS] = now_ns + 1
+    is_due = leave_behind(rows, rules, feed[INDEX], now_ns)
+    feed[DUE_NS] = now_ns + 1 if is_due else next_due(rows, facts, rules, feed, now_ns)
 
 
 def survey(
     rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int
 ) -> tuple[int, int, bool]:
-    """Put the sources to use into `order` and what each is used at into `prices`; call reserves in while too few remain.
+    """Put the sources to use into `order`, and what each is used at into `prices`; reserves too while too few remain.
 
     Returns
     -------
@@ -119,16 +114,7 @@ def survey(
 def note_uses(rows: Rows, facts: Facts, rules: Rules, now_ns: int) -> None:
     """Note of each source why it may not be used, or that its latest quote may."""
     for i in range(rules[SOURCES]):
-        row = rows[i]
-        row[USE] = LATEST
-        if row[PRICE] == 0:
-            row[USE] = NEVER_QUOTED
-        elif is_quarantined(row, rules, now_ns):
-            row[USE] = QUARANTINED
-        elif now_ns - row[SOURCE_NS] > facts[i][STALE_AFTER]:
-            row[USE] = OLD
-        elif is_frozen(row, rules, now_ns):
-            row[USE] = FROZEN
+        rows[i][USE] = use_of(rows[i], rules, facts[i][STALE_AFTER], now_ns)
 
 
 def choose_sources(rows: Rows, facts: Facts, rules: Rules, order: Row, wanted: int) -> int:
@@ -259,24 +245,21 @@ def keep_used(rows: Rows, order: Row, count: int) -> int:
 
 def has_reserve(rows: Rows, rules: Rules) -> bool:
     """Tell whether a source of a later rank could still be called in."""
+    reserves = 0
     for i in range(rules[SOURCES]):
-        if rows[i][USE] == RESERVE:
-            return True
-    return False
+        reserves += 1 if rows[i][USE] == RESERVE else 0
+    return reserves > 0
 
 
-def remember_good(rows: Rows, order: Row, used: int) -> None:
+def remember_used(rows: Rows, order: Row, used: int) -> None:
     """Keep each latest quote that made the index, for when the next one is an outlier."""
     for k in range(used):
-        row = rows[order[k]]
-        if row[USE] == LATEST:
-            row[GOOD_PRICE] = row[PRICE]
-            row[GOOD_CONFIDENCE] = row[CONFIDENCE]
-            row[GOOD_NS] = row[SOURCE_NS]
+        if rows[order[k]][USE] == LATEST:
+            remember_good(rows[order[k]])
 
 
 def leave_behind(rows: Rows, rules: Rules, index: int, now_ns: int) -> bool:
-    """Note which sources' prices the index has moved away from; tell whether one of them is now frozen."""
+    """Note which sources the index has moved away from; tell whether one of them is frozen from now on."""
     found = False
     for i in range(rules[SOURCES]):
         if index > 0 and rows[i][PRICE] > 0 and follow_index(rows[i], rules, index, now_ns):
@@ -300,18 +283,6 @@ def describe(rows: Rows, feed: Row, order: Row, used: int, prices: Row) -> None:
     feed[SPREAD] = widest
     lowest = prices[order[0]]
     feed[DISPERSION] = share_of(prices[order[used - 1]] - lowest, lowest)
-
-
-def share_of(part: int, whole: int) -> int:
-    """Return part / whole as a rate rounded up, at most 100 %, in three digits at a time: none leaves int64."""
-    if part >= whole:
-        return RATE_ONE
-    rate, rest = 0, part
-    for _ in range(3):
-        rest *= 1_000
-        rate = rate * 1_000 + rest // whole
-        rest -= rest // whole * whole
-    return rate + 1 if rest > 0 else rate
 
 
 def judge_quality(rules: Rules, feed: Row, used: int, is_split: bool, now_ns: int) -> int:
@@ -417,19 +388,5 @@ def next_due(rows: Rows, facts: Facts, rules: Rules, feed: Row, now_ns: int) -> 
     """Return the first time at which time alone may change index or quality; 0 where it cannot."""
     due = sooner(0, feed[NEWEST_NS] + rules[MAX_AGE] + 1, now_ns)
     for i in range(rules[SOURCES]):
-        row = rows[i]
-        if row[PRICE] == 0:
-            continue
-        due = sooner(due, row[SOURCE_NS] + facts[i][STALE_AFTER] + 1, now_ns)
-        due = sooner(due, row[GOOD_NS] + facts[i][STALE_AFTER] + 1, now_ns)
-        due = sooner(due, row[QUARANTINED_UNTIL], now_ns)
-        if rules[FROZEN_AFTER] > 0 and row[MOVED_INDEX] == LEFT_BEHIND:
-            due = sooner(due, row[MOVED_NS] + rules[FROZEN_AFTER] + 1, now_ns)
+        due = source_due(rows[i], rules, facts[i][STALE_AFTER], due, now_ns)
     return due
-
-
-def sooner(due: int, time_ns: int, now_ns: int) -> int:
-    """Return the sooner of two times after now; 0 = never."""
-    if time_ns <= now_ns or (0 < due <= time_ns):
-        return due
-    return time_ns

@@ -54,7 +54,8 @@ class FeedPrice:
         delayed = self._delayed
         if delayed is None or delayed.announced is None or delayed.announced == delayed.current:
             return None
-        return delayed.announced * (self.base.ticks if self.base else 1), delayed.next_ns
+        ticks = delayed.announced * (self.base.ticks if self.base else 1)
+        return (ticks, delayed.next_ns) if ticks else None
 
     def update(self, index: int, flags: int, newest_ns: int, dispersion: int, now_ns: int) -> bool:
         """Take the aggregate of the sources over; tell whether price or quality changed."""
@@ -74,7 +75,7 @@ class FeedPrice:
         if self._mean and price and outside(price, self._mean, rules.volatile_band):
             flags |= 1 << VOLATILE
         self.ticks = price
-        self.flags = flags if flags == VALID_BIT else (flags & ~VALID_BIT or VALID_BIT)
+        self.flags = flags & ~VALID_BIT or VALID_BIT
         return before != (self.ticks, self.flags)
 
     def _delay(self, price: int, flags: int, now_ns: int) -> tuple[int, int]:

@@ -15,7 +15,6 @@ from marginkeep.oracle.aggregation import (
     FACTS_WIDTH,
     FEED_WIDTH,
     FLAGS,
-    INDEX,
     MEDIAN_OF_MEDIANS,
     TRIMMED_MEAN,
     WEIGHTED_MEDIAN,
@@ -41,6 +40,7 @@ from marginkeep.rulebook.oracle_rules import SOURCES_MAX, TOO_FEW_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from fractions import Fraction
 
     from numpy.typing import NDArray
 
@@ -121,7 +121,7 @@ class Feeds:
         if len(quotes) >= KERNEL_FROM:
             from marginkeep.oracle.kernels import take_quotes
 
-            now_ns = int(take_quotes(quotes, self.rows, self._rules, self.feeds, now_ns, codes, touched))
+            now_ns = int(take_quotes(quotes, self.rows, self._rules, now_ns, codes, touched))
         else:
             now_ns = self._take_plainly(quotes.tolist(), now_ns, codes, touched)
         if self._is_due(now_ns):
@@ -133,8 +133,7 @@ class Feeds:
         for place, (feed, source, price, confidence, source_ns, arrival_ns) in enumerate(quotes):
             now_ns = max(now_ns, arrival_ns)
             row = self.rows[feed, source].tolist()
-            index = int(self.feeds[feed, INDEX])
-            codes[place] = take_quote(row, self._plain[feed][0], price, confidence, source_ns, index, now_ns)
+            codes[place] = take_quote(row, self._plain[feed][0], price, confidence, source_ns, now_ns)
             self.rows[feed, source] = row
             if codes[place] not in (DUPLICATE, OUT_OF_ORDER):
                 touched[feed] = 1
@@ -210,7 +209,7 @@ class Feeds:
     def carry_over(self, old: Feeds) -> None:
         """Take over what another rulebook's feeds know of the same sources of the same feeds, in the same ticks."""
         for name, (number, places) in self.numbers.items():
-            if name not in old.numbers or old.rules[old.numbers[name][0]].tick != self.rules[number].tick:
+            if name not in old.numbers or _unit(old.rules[old.numbers[name][0]]) != _unit(self.rules[number]):
                 continue
             old_number, old_places = old.numbers[name]
             self.feeds[number] = old.feeds[old_number]
@@ -219,6 +218,10 @@ class Feeds:
                 if source in old_places:
                     self.rows[number, place] = old.rows[old_number, old_places[source]]
             self.due_ns = 1
+
+
+def _unit(feed: FeedRules) -> tuple[Fraction, str | None]:
+    return feed.tick, feed.base
 
 
 def _pairs(found: NDArray[np.bool_]) -> list[tuple[int, int]]:

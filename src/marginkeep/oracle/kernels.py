@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from marginkeep.compiled import compile_together, kernel
 from marginkeep.oracle import aggregation, source_rows
-from marginkeep.oracle.aggregation import INDEX
 from marginkeep.oracle.source_rows import DUPLICATE, OUT_OF_ORDER
 
 if TYPE_CHECKING:
@@ -20,19 +19,15 @@ if TYPE_CHECKING:
 
 _LEAVES = compile_together(
     (
-        *(source_rows.count_quote, source_rows.outside, source_rows.is_quarantined, source_rows.is_frozen),
-        *(
-            source_rows.take_quote,
-            aggregation.note_uses,
-            aggregation.next_rank,
-            aggregation.choose_sources,
-            aggregation.sort_by_price,
-        ),
-        *(aggregation.total_weight, aggregation.weighted_median, aggregation.judge_prints),
-        *(aggregation.replace_outliers, aggregation.keep_used, aggregation.share_of, aggregation.describe),
-        *(aggregation.judge_quality, aggregation.is_lone_jump, aggregation.trimmed_mean, aggregation.group_median),
-        *(aggregation.median_of_medians, aggregation.combine, aggregation.sooner, aggregation.next_due),
-        aggregation.aggregate,
+        *(source_rows.outside, source_rows.share_of, source_rows.sooner, source_rows.count_quote),
+        *(source_rows.is_quarantined, source_rows.is_frozen, source_rows.follow_index, source_rows.use_of),
+        *(source_rows.remember_good, source_rows.source_due, source_rows.take_quote),
+        *(aggregation.note_uses, aggregation.next_rank, aggregation.choose_sources, aggregation.has_reserve),
+        *(aggregation.sort_by_price, aggregation.total_weight, aggregation.weighted_median),
+        *(aggregation.replace_outliers, aggregation.keep_used, aggregation.survey, aggregation.judge_prints),
+        *(aggregation.describe, aggregation.judge_quality, aggregation.is_lone_jump, aggregation.trimmed_mean),
+        *(aggregation.group_median, aggregation.median_of_medians, aggregation.combine, aggregation.remember_used),
+        *(aggregation.leave_behind, aggregation.next_due, aggregation.aggregate),
     )
 )
 _take_quote = _LEAVES["take_quote"]
@@ -41,23 +36,21 @@ _aggregate = _LEAVES["aggregate"]
 
 @kernel()
 def take_quotes(
-    quotes: Integers, rows: Integers, rules: Integers, feeds: Integers, now_ns: int, codes: Integers, touched: Integers
+    quotes: Integers, rows: Integers, rules: Integers, now_ns: int, codes: Integers, touched: Integers
 ) -> int:
     """Take a batch of quotes into their sources' rows; return the house's time after it.
 
     Parameters
     ----------
     quotes : int64[quotes, 6]: feed, source, price, confidence, source time, arrival time
-    rows, rules, feeds : int64[feeds, sources, ROW_WIDTH], int64[feeds, RULES_WIDTH], int64[feeds, FEED_WIDTH]
+    rows, rules : int64[feeds, sources, ROW_WIDTH] and int64[feeds, RULES_WIDTH]
     codes : int64[quotes], filled with what became of each
     touched : int64[feeds], set to 1 where a quote changed something
     """
     for i in range(len(quotes)):
         feed, source = quotes[i, 0], quotes[i, 1]
         now_ns = max(now_ns, quotes[i, 5])
-        code = _take_quote(
-            rows[feed, source], rules[feed], quotes[i, 2], quotes[i, 3], quotes[i, 4], feeds[feed, INDEX], now_ns
-        )
+        code = _take_quote(rows[feed, source], rules[feed], quotes[i, 2], quotes[i, 3], quotes[i, 4], now_ns)
         codes[i] = code
         if code != DUPLICATE and code != OUT_OF_ORDER:
             touched[feed] = 1

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from marginkeep.rulebook.oracle_rules import MarkRules, OracleRules, PegRules
 
 _LIQUIDATE: Final = ACTIONS.index("liquidate")
-_OPEN: Final = ACTIONS.index("open")
 _NO_TRIGGERS: Final = BreakerRules((), 0, 1)
 
 REFUSED_FROM: Final = {"open": REDUCE_ONLY, "withdraw": GUARDED, "call": MARKET_HALTED + 1}
@@ -73,13 +72,15 @@ class Line:
     flags : the qualities that apply to `latest`, as bits
     """
 
-    __slots__ = ("_accepts", "bounds", "flags", "index", "latest", "name", "source", "stable", "trusted")
+    __slots__ = ("_accepts", "_stable_rules", "bounds", "flags", "index", "latest", "name", "source", "stable",
+                 "trusted")  # fmt: skip
 
     def __init__(self, name: str, index: int, source: Converter, rules: OracleRules, bounds: tuple[int, int]) -> None:
         self.name = name
         self.bounds = bounds
         self.index = index
         self.source = source
+        self._stable_rules = rules.stable
         self.stable = StablePrice(rules.stable) if rules.stable else None
         self._accepts = rules.accepts
         self.latest = 0
@@ -108,6 +109,13 @@ class Line:
         accepted = ", ".join(name for bit, name in enumerate(QUALITIES) if row >> bit & 1)
         return f"its price is {self.quality}, {action} accepts {accepted or 'none'}"
 
+    @property
+    def waits(self) -> bool:
+        """Whether the latest price is one that margin calls may name but liquidation may not use yet."""
+        if self.latest in (0, self.trusted):
+            return False
+        return not self.obstacle("call") and bool(self.obstacle("liquidate"))
+
     def take(self, price: int) -> None:
         """Take over the latest price; one that the books cannot hold stays out, and nothing may be done at it."""
         if self.bounds[0] <= price <= self.bounds[1]:
@@ -120,10 +128,18 @@ class Line:
         if self.stable is not None and self.latest and self.flags == VALID_BIT and (is_sweep or not self.stable.value):
             self.stable.update(self.latest, now_ns)
 
-    def opening_prices(self) -> tuple[int, int]:
-        """Return the lowest and the highest of the trusted, latest and stable price."""
+    def opening_prices(self, action: str = "open") -> tuple[int, int]:
+        """Return the lowest and the highest of the trusted, latest and stable price, for opening or withdrawing."""
         prices = [price for price in (self.trusted, self.latest, self.stable.value if self.stable else 0) if price]
         return (min(prices), max(prices)) if prices else (0, 0)
+
+    def carry_over(self, old: Line) -> None:
+        """Take over what the line of an earlier rulebook knows; what belongs to changed rules begins anew."""
+        self.latest, self.trusted, self.flags = old.latest, old.trusted, old.flags
+        if not self.bounds[0] <= self.latest <= self.bounds[1]:
+            self.latest = self.trusted
+        if self.stable is not None and old.stable is not None and self._stable_rules == old._stable_rules:
+            self.stable.restore(old.stable.save())
 
     def save(self) -> list[Any]:
         """Return the state for a snapshot."""
@@ -163,9 +179,9 @@ class AssetLine(Line):
 
         A price that is not valid is never credited upward: what accounts hold is worth no more than it was.
         """
-        price, self.flags = self.source.price, self.source.feed.flags
-        if price:
-            self.take(price)
+        self.flags = self.source.feed.flags
+        if self.source.feed.ticks:
+            self.take(self.source.price)  # too small for one tick is 0, which the books cannot hold
         if self.latest and self.flags & ~self._accepts[_LIQUIDATE] == 0:
             credited = self.flags == VALID_BIT or not self.trusted or self.latest < self.trusted
             self.trusted = self.latest if credited else self.trusted
@@ -180,10 +196,17 @@ class AssetLine(Line):
             return f"its peg is {self.peg.stage_name}: {self.peg.why}"
         return super().obstacle(action)
 
-    def opening_prices(self) -> tuple[int, int]:
-        """Return the lowest and highest price for opening; a price that opening does not accept counts nothing held."""
-        low, high = super().opening_prices()
-        return (low if self.flags & ~self._accepts[_OPEN] == 0 else 0), high
+    def opening_prices(self, action: str = "open") -> tuple[int, int]:
+        """Return lowest and highest price for an action; at a price it does not accept, holdings count nothing."""
+        low, high = super().opening_prices(action)
+        return (low if self.accepts(action) else 0), high
+
+    def carry_over(self, old: Line) -> None:
+        """Take over what an earlier rulebook's line knows; a peg with changed stages is watched anew."""
+        super().carry_over(old)
+        peg = old.peg if isinstance(old, AssetLine) else None
+        if self.peg is not None and peg is not None and self.peg.rules == peg.rules:
+            self.peg.restore(peg.save())
 
     def save(self) -> list[Any]:
         """Return the state for a snapshot."""
@@ -204,7 +227,7 @@ class MarketLine(Line):
     state : the market's state: the worst of its own breaker's, its operator's and the venue's
     """
 
-    __slots__ = ("_feeds", "breaker", "breaker_rules", "budget", "mark", "state")
+    __slots__ = ("_feeds", "_mark_rules", "breaker", "breaker_rules", "budget", "mark", "state")
 
     def __init__(
         self,
@@ -217,6 +240,7 @@ class MarketLine(Line):
         breaker: BreakerRules | None,
     ) -> None:
         super().__init__(mark.market, index, source, rules, bounds)
+        self._mark_rules = mark
         self.mark = Mark(mark)
         self.breaker_rules = breaker or _NO_TRIGGERS
         self.breaker = Breaker(self.breaker_rules)
@@ -228,6 +252,13 @@ class MarketLine(Line):
     def state_name(self) -> str:
         """State of the market."""
         return MARKET_STATES[self.state]
+
+    @property
+    def why(self) -> str:
+        """Why the market is not open: its own breaker and operator, or the venue; empty while it is."""
+        if self.state > self.breaker.state:
+            return f"the whole venue is {self.state_name}: enough markets are, or its operator holds it there"
+        return self.breaker.why
 
     def update(self, now_ns: int, is_sweep: bool) -> bool:
         """Compose the mark; tell whether the breaker's state changed."""
@@ -261,9 +292,22 @@ class MarketLine(Line):
     def obstacle(self, action: str) -> str:
         """Return why an action may not be done in this market now: for its state, or its price's quality."""
         if self.state >= REFUSED_FROM.get(action, MARKET_HALTED):
-            why = self.breaker.why
-            return f"it is {MARKET_STATES[self.state]}{': ' + why if why else ''}"
+            return f"it is {self.state_name}: {self.why}"
         return super().obstacle(action)
+
+    def carry_over(self, old: Line) -> None:
+        """Take over what an earlier rulebook's line knows; an operator's hold stays whatever rules have changed."""
+        super().carry_over(old)
+        if not isinstance(old, MarketLine):
+            return
+        self.state = old.state
+        if self._mark_rules == old._mark_rules:
+            self.mark.restore(old.mark.save())
+        if self.breaker_rules == old.breaker_rules:
+            self.breaker.restore(old.breaker.save())
+            self.budget.restore(old.budget.save())
+        elif old.breaker.manual:
+            self.breaker.hold(old.breaker.manual, old.breaker.manual_since_ns)
 
     def save(self) -> list[Any]:
         """Return the state for a snapshot."""

@@ -11,7 +11,6 @@ from marginkeep.oracle.breakers import venue_state
 from marginkeep.oracle.building import asset_lines, feed_prices, find_dependents, market_lines
 from marginkeep.oracle.evidence import Evidence
 from marginkeep.oracle.feeds import Feeds
-from marginkeep.oracle.lines import MarketLine
 from marginkeep.rulebook.oracle_rules import MARKET_STATES, OPEN, QUALITIES
 
 if TYPE_CHECKING:
@@ -21,12 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from marginkeep.oracle.feeds import Intake
-    from marginkeep.oracle.lines import AssetLine, Line
+    from marginkeep.oracle.lines import AssetLine, Line, MarketLine
     from marginkeep.rulebook import Tables
-    from marginkeep.rulebook.oracle_rules import OracleRules
+    from marginkeep.rulebook.oracle_rules import FeedRules, OracleRules
 
 SWEEP_NS: Final = 1_000_000_000
 """What changes with time alone (averages, stable prices, breakers, pegs, delays) is looked at this often."""
+
+_ALL_CLEAR: Final = "its latest price is within all bounds, and their time is over"
 
 
 class Note(NamedTuple):
@@ -47,6 +48,7 @@ class Movement:
     ----------
     marks, prices : market or asset index -> trusted price in ticks, where it moved
     announced : asset index -> price in ticks that comes next, and when
+    waits : the latest price of a line moved, and liquidation may not use it yet
     gates : some action may be possible, or impossible, that was not before
     weights : a peg changed stage, and with it an asset's collateral weight
     """
@@ -55,13 +57,14 @@ class Movement:
     prices: dict[int, int] = field(default_factory=dict)
     announced: dict[int, tuple[int, int]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    waits: bool = False
     gates: bool = False
     weights: bool = False
 
     @property
     def acts(self) -> bool:
         """Tell whether accounts have to be looked at."""
-        return bool(self.marks or self.prices or self.announced or self.gates or self.weights)
+        return bool(self.marks or self.prices or self.announced or self.waits or self.gates or self.weights)
 
 
 class Oracle:
@@ -116,6 +119,8 @@ class Oracle:
     def take(self, quotes: NDArray[np.int64], now_ns: int) -> tuple[Intake, Movement]:
         """Take quotes in (see `Feeds.take`) and return what they changed."""
         intake = self.feeds.take(quotes, now_ns)
+        # A quote that moves nothing is evidence too, also for a second decision of the same nanosecond.
+        self.evidence = Evidence(self.feeds, self._prices)
         movement = self._step(intake, [])
         return intake, movement
 
@@ -191,29 +196,29 @@ class Oracle:
 
     def _update_assets(self, lines: list[AssetLine], now_ns: int, is_sweep: bool, movement: Movement) -> None:
         for line in lines:
-            trusted, flags, stage = line.trusted, line.flags, line.state_name
+            before, stage = _standing(line), line.state_name
             if line.update(now_ns, is_sweep):
                 movement.weights = movement.gates = True
                 assert line.peg is not None
                 movement.notes.append(Note("peg", line.name, stage, line.state_name, line.peg.why))
-            self._note_changes(line, trusted, flags, movement, movement.prices)
+            self._note_changes(line, before, movement, movement.prices)
 
     def _update_markets(self, lines: list[MarketLine], now_ns: int, is_sweep: bool, movement: Movement) -> None:
-        before = [(line.trusted, line.flags) for line in lines]
+        before = [_standing(line) for line in lines]
         changed = [line for line in lines if line.update(now_ns, is_sweep)]
         if changed or is_sweep or self._asks:
             self._asks = False
             lines = self._follow_venue(lines, before, now_ns, is_sweep)
-        for line, (trusted, flags) in zip(lines, before, strict=True):
+        for line, standing in zip(lines, before, strict=True):
             state = line.state
             if line.settle(self._venue):
                 movement.gates = True
-                why = line.breaker.why or _why_venue(self._venue)
+                why = line.why or _ALL_CLEAR
                 movement.notes.append(Note("market", line.name, MARKET_STATES[state], line.state_name, why))
-            self._note_changes(line, trusted, flags, movement, movement.marks)
+            self._note_changes(line, standing, movement, movement.marks)
 
     def _follow_venue(
-        self, lines: list[MarketLine], before: list[tuple[int, int]], now_ns: int, is_sweep: bool
+        self, lines: list[MarketLine], before: list[tuple[int, int, int]], now_ns: int, is_sweep: bool
     ) -> list[MarketLine]:
         """Compute the venue's state; where it changed, every market has to settle, and `before` grows by the others."""
         venue = max(self._held, venue_state([line.breaker.state for line in self.markets.values()], self.rules.venue))
@@ -221,20 +226,25 @@ class Oracle:
             return lines
         self._venue = venue
         others = [line for line in self.markets.values() if line not in lines]
-        before += [(line.trusted, line.flags) for line in others]
+        before += [_standing(line) for line in others]
         for line in others:
             line.update(now_ns, is_sweep)
         return [*lines, *others]
 
-    def _note_changes(self, line: Line, trusted: int, flags: int, movement: Movement, moved: dict[int, int]) -> None:
+    def _note_changes(
+        self, line: Line, before: tuple[int, int, int], movement: Movement, moved: dict[int, int]
+    ) -> None:
+        trusted, latest, flags = before
         self.evidence.forget(line)
+        movement.waits = movement.waits or (line.latest != latest and line.waits)
         if line.trusted != trusted:
             moved[line.index] = line.trusted
         if line.flags != flags:
             movement.gates = True
-            before = QUALITIES[flags.bit_length() - 1]
-            if before != line.quality:
-                movement.notes.append(Note("quality", line.name, before, line.quality, self.evidence.why_quality(line)))
+            quality = QUALITIES[flags.bit_length() - 1]
+            if quality != line.quality:
+                why = self.evidence.why_quality(line)
+                movement.notes.append(Note("quality", line.name, quality, line.quality, why))
 
     def _source_notes(self, intake: Intake) -> list[Note]:
         notes = []
@@ -253,15 +263,23 @@ class Oracle:
         return notes
 
     def _announce(self, movement: Movement) -> None:
-        """Note the prices to come of delayed feeds, each once."""
+        """Note the prices to come of delayed feeds, each once: the product with a base moves on, its time does not."""
         for line in self.assets.values():
             coming = line.source.feed.announced
             if coming is None:
                 self._announced.pop(line.index, None)
                 continue
-            ticks = (line.source.ticks(coming[0]), coming[1])
-            if self._announced.get(line.index) != ticks:
-                self._announced[line.index] = movement.announced[line.index] = ticks
+            ticks, at_ns = line.source.ticks(coming[0]), coming[1]
+            known = self._announced.get(line.index)
+            if (known is None or known[1] != at_ns) and line.bounds[0] <= ticks <= line.bounds[1]:
+                self._announced[line.index] = movement.announced[line.index] = (ticks, at_ns)
+
+    # Asking ----------------------------------------------------------------------------------------------------
+
+    def waiting(self) -> tuple[list[MarketLine], list[AssetLine]]:
+        """Return the lines whose latest price margin calls may name and liquidation may not use yet."""
+        markets, assets = self.markets.values(), self.assets.values()
+        return [line for line in markets if line.waits], [line for line in assets if line.waits]
 
     # Snapshots -------------------------------------------------------------------------------------------------
 
@@ -276,22 +294,29 @@ class Oracle:
             [[index, *coming] for index, coming in sorted(self._announced.items())],
         ]
 
+    def start_from(self, marks: Sequence[int], prices: Sequence[int]) -> None:
+        """Let lines without a price of their own trust the house's present ones, in ticks by index; 0 = none."""
+        for index, market in self.markets.items():
+            market.trusted = market.trusted or marks[index]
+        for index, line in self.assets.items():
+            line.trusted = line.trusted or prices[index]
+
     def carry_over(self, old: Oracle) -> None:
         """Take over what the oracle of an earlier rulebook knows, as far as the rules it belongs to are the same."""
         self.feeds.carry_over(old.feeds)
-        before = {feed.name: (feed, number) for number, feed in enumerate(old.rules.feeds)}
+        before = {feed.name: (feed, price) for feed, price in zip(old.rules.feeds, old._prices, strict=True)}
         for feed, price in zip(self.rules.feeds, self._prices, strict=True):
-            if feed.name in before and before[feed.name][0] == feed:
-                price.restore(old._prices[before[feed.name][1]].save())
+            rules, known = before.get(feed.name, (feed, price))
+            if known.unit == price.unit and rules.base == feed.base:
+                price.restore(_kept(rules, feed, known.save()))
         for index, line in self.assets.items():
             if index in old.assets:
-                same = _rules_of_asset(self.rules, line.name) == _rules_of_asset(old.rules, line.name)
-                _adopt_line(line, old.assets[index], same)
+                line.carry_over(old.assets[index])
         for index, market in self.markets.items():
             if index in old.markets:
-                same = _rules_of_market(self.rules, market.name) == _rules_of_market(old.rules, market.name)
-                _adopt_line(market, old.markets[index], same)
-        self._held, self._venue, self._announced = old._held, old._venue, dict(old._announced)
+                market.carry_over(old.markets[index])
+        self._held, self._venue = old._held, old._venue
+        self._announced = {index: coming for index, coming in old._announced.items() if index in self.assets}
 
     def restore(self, saved: list[Any]) -> None:
         """Take over the state of an oracle with the same rules."""
@@ -304,28 +329,17 @@ class Oracle:
         self._announced = {index: (ticks, at_ns) for index, ticks, at_ns in announced}
 
 
-def _adopt_line(line: Line, old: Line, same_rules: bool) -> None:
-    """Carry a line's state over; what belongs to changed rules begins anew, an operator's hold stays."""
-    if same_rules:
-        line.restore(old.save())
-        return
-    line.latest, line.trusted, line.flags = old.latest, old.trusted, old.flags
-    if isinstance(line, MarketLine) and isinstance(old, MarketLine):
-        line.state = old.state
-        if old.breaker.manual:
-            line.breaker.hold(old.breaker.manual, old.breaker.manual_since_ns)
+def _kept(old: FeedRules, new: FeedRules, saved: list[Any]) -> list[Any]:
+    """Return a feed's saved state without the parts whose rules have changed: they begin anew."""
+    own, average, limiter, delayed = saved
+    if (old.volatile_band > 0, old.average_half_life_ns) != (new.volatile_band > 0, new.average_half_life_ns):
+        own, average = [0, *own[1:]], None
+    if old.jump_limit != new.jump_limit:
+        limiter = None
+    if old.delay_ns != new.delay_ns:
+        delayed = None
+    return [own, average, limiter, delayed]
 
 
-def _rules_of_asset(rules: OracleRules, asset: str) -> list[Any]:
-    return [rules.stable, [peg for peg in rules.pegs if peg.asset == asset]]
-
-
-def _rules_of_market(rules: OracleRules, market: str) -> list[Any]:
-    marks = [mark for mark in rules.marks if mark.market == market]
-    return [rules.stable, marks, dict(rules.breakers).get(market)]
-
-
-def _why_venue(state: int) -> str:
-    if state == OPEN:
-        return "its latest price is within all bounds, and their time is over"
-    return f"the whole venue is {MARKET_STATES[state]}: enough markets are, or its operator holds it there"
+def _standing(line: Line) -> tuple[int, int, int]:
+    return line.trusted, line.latest, line.flags

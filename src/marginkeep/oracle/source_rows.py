@@ -119,6 +119,55 @@ def follow_index(row: Row, rules: Rules, index: int, now_ns: int) -> bool:
     return is_frozen(row, rules, now_ns)
 
 
+def use_of(row: Row, rules: Rules, stale_after_ns: int, now_ns: int) -> int:
+    """Return why a source may not be used, or `LATEST`."""
+    if row[PRICE] == 0:
+        return NEVER_QUOTED
+    if is_quarantined(row, rules, now_ns):
+        return QUARANTINED
+    if now_ns - row[SOURCE_NS] > stale_after_ns:
+        return OLD
+    return FROZEN if is_frozen(row, rules, now_ns) else LATEST
+
+
+def remember_good(row: Row) -> None:
+    """Keep the latest quote as the last good one."""
+    row[GOOD_PRICE] = row[PRICE]
+    row[GOOD_CONFIDENCE] = row[CONFIDENCE]
+    row[GOOD_NS] = row[SOURCE_NS]
+
+
+def source_due(row: Row, rules: Rules, stale_after_ns: int, due: int, now_ns: int) -> int:
+    """Return the first time at which time alone changes how a source is used, or `due` where that is sooner."""
+    if row[PRICE] == 0:
+        return due
+    due = sooner(due, row[SOURCE_NS] + stale_after_ns + 1, now_ns)
+    due = sooner(due, row[GOOD_NS] + stale_after_ns + 1, now_ns)
+    due = sooner(due, row[QUARANTINED_UNTIL], now_ns)
+    if rules[FROZEN_AFTER] > 0 and row[MOVED_INDEX] == LEFT_BEHIND:
+        due = sooner(due, row[MOVED_NS] + rules[FROZEN_AFTER] + 1, now_ns)
+    return due
+
+
+def sooner(due: int, time_ns: int, now_ns: int) -> int:
+    """Return the sooner of two times after now; 0 = never."""
+    if time_ns <= now_ns or (0 < due <= time_ns):
+        return due
+    return time_ns
+
+
+def share_of(part: int, whole: int) -> int:
+    """Return part / whole as a rate rounded up, at most 100 %, in three digits at a time: none leaves int64."""
+    if part >= whole:
+        return RATE_ONE
+    rate, rest = 0, part
+    for _ in range(3):
+        rest *= 1_000
+        rate = rate * 1_000 + rest // whole
+        rest -= rest // whole * whole
+    return rate + 1 if rest > 0 else rate
+
+
 def outside(price: int, centre: int, band: int) -> bool:
     """Tell whether a price is further from the centre than `band` (a rate) of it."""
     high = centre // RATE_ONE

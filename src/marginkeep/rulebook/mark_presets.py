@@ -48,8 +48,8 @@ def index_alone(stale_after_ns: int = STALE_AFTER_NS) -> Components:
 def hyperliquid(perpetuals: str | None = None, stale_after_ns: int = STALE_AFTER_NS) -> Components:
     """Return Hyperliquid's median: index plus 150 s average of mid - index; bid, ask, last; outside perpetuals.
 
-    Its averages weight by exp(-age / 150 s) and, of bid, ask, last, exp(-age / 30 s). The latter counts while fewer
-    than three others are there; the venue states it for exactly two.
+    Its average weights by exp(-age / 150 s). A fourth component, the average of bid, ask, last that weights by
+    exp(-age / 30 s), counts while fewer than three others are there; the venue says when exactly two are.
 
     Parameters
     ----------
