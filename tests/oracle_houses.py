@@ -6,6 +6,7 @@ Prices are given in dollars and become ticks here. Unless a test says otherwise 
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 from marginkeep.book.health import measure
@@ -53,8 +54,14 @@ TABLE: dict[str, Any] = {
         "BTC-PERP": LINEAR,
         "ETH-PERP": {**LINEAR, "lot": "0.01", "tick": "0.01", "max_price": "100000"},
         "BTC-INV": {
-            **{"settle": "BTC", "payoff": "inverse", "lot": "1", "contract_size": "1", "tick": "0.5"},
-            **{"max_price": "1000000", "tier_unit": "contracts", "tiers": TIERS},
+            "settle": "BTC",
+            "payoff": "inverse",
+            "lot": "1",
+            "contract_size": "1",
+            "tick": "0.5",
+            "max_price": "1000000",
+            "tier_unit": "contracts",
+            "tiers": TIERS,
         },
         "ETH-USDC": {**LINEAR, "settle": "USDC", "lot": "0.01", "tick": "0.01", "max_price": "100000"},
         "COIN-PERP": {**LINEAR, "lot": "0.01", "tick": "0.01", "max_price": "100000"},
@@ -95,14 +102,14 @@ STETH = {"base": "ETH", "tick": "0.000001"}
 
 
 def table(**changes: Any) -> dict[str, Any]:
-    """The rulebook's table; each change is set in its oracle table, by a path with double underscores."""
+    """The rulebook's table; each change is set in its oracle table, tables within are named with two underscores."""
     whole = copy.deepcopy(TABLE)
     for path, value in changes.items():
         *outer, last = path.split("__")
         inner = whole["oracle"]
         for key in outer:
-            inner = inner.setdefault(key.replace("_perp", "-PERP"), {})
-        inner[last.replace("_perp", "-PERP")] = value
+            inner = inner.setdefault(key, {})
+        inner[last] = value
     return whole
 
 
@@ -110,12 +117,28 @@ def rules(**changes: Any) -> Rulebook:
     return read_rulebook(table(**changes))
 
 
+def rules_text(oracle: bool = True, **changes: Any) -> str:
+    """The same as TOML, for adoption; `oracle` False leaves the oracle out."""
+    whole = table(**changes)
+    if not oracle:
+        del whole["oracle"]
+    return "\n".join(f"{name} = {_toml(value)}" for name, value in whole.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ", ".join(map(_toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
 def new_house(**changes: Any) -> Clearinghouse:
     """A house that no price has reached yet."""
     return Clearinghouse(rules(**changes))
 
 
-def opened(btc: float = 50_000, eth: float = 3_000, usdc: float = 1, at: float = START, **changes: Any) -> Clearinghouse:
+def opened(
+    btc: float = 50_000, eth: float = 3_000, usdc: float = 1, at: float = START, **changes: Any
+) -> Clearinghouse:
     """A house with valid prices of everything that its rulebook feeds."""
     house = new_house(**changes)
     done(house, quotes(at, house, BTC=btc, ETH=eth, USDC=usdc, WSTETH=1.2))

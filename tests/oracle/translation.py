@@ -27,7 +27,9 @@ def exact_account(account: Account, valuation: Valuation) -> ExactAccount:
     return ExactAccount(
         {assets[index].name: amount * assets[index].unit for index, amount in account.balances.items()},
         {
-            markets[index].name: _position(position, markets[index], rulebook, valuation.funding[index])
+            markets[index].name: _position(
+                position, markets[index], rulebook, valuation.funding_index(index, position.size)
+            )
             for index, position in account.positions.items()
         },
         margined=account.mode != SYSTEM,

@@ -10,7 +10,7 @@ import random
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marginkeep.oracle.source_rows import GOOD_PRICE, PRICE
@@ -75,14 +75,18 @@ FAULTS = (
     *("x0.01", "x100", "x1.05", "swapped", "one tick", "the largest", "zero", "negative", "too large"),
     *("confidence too large", "from the future", "old", "old and true", "duplicated", "frozen"),
 )
+SHOWS = FAULTS[:6]
+"""Those in which a price arrives that is taken and far off."""
 
 
 def send(world: World, one: Print) -> None:
     world.quote(one.source, one.price, at=one.at, confidence=one.confidence, source_ns=one.made)
 
 
-def pairs(count: int, prints: list[Print], place: int, fault: str, **changes: object) -> list[tuple[World, World]]:
-    """Run with the bad print and without it; return both worlds, as they are, after each quote from it on."""
+def pairs(
+    count: int, prints: list[Print], place: int, fault: str, **changes: object
+) -> list[tuple[int, set[str], int, set[str]]]:
+    """Run with the bad print and without it; return index and qualities of both after each quote from it on."""
     rules = feed_rules(count, **changes)
     bad, twin = World(rules), World(rules)
     for one in prints[:place]:
@@ -103,6 +107,7 @@ def pairs(count: int, prints: list[Print], place: int, fault: str, **changes: ob
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("speed", [CALM, CRASH])
 @pytest.mark.parametrize("count", [3, 5])
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), place=st.integers(20, 40), aggregate=st.sampled_from(AGGREGATES))
 def test_one_bad_print_changes_neither_index_nor_quality_tick_for_tick(
     count: int, speed: int, fault: str, seed: int, place: int, aggregate: str
@@ -115,6 +120,7 @@ def test_one_bad_print_changes_neither_index_nor_quality_tick_for_tick(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("speed", [CALM, CRASH])
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), place=st.integers(4, 20), aggregate=st.sampled_from(AGGREGATES))
 def test_with_two_sources_the_past_decides_and_only_the_quality_tells(
     speed: int, fault: str, seed: int, place: int, aggregate: str
@@ -123,13 +129,14 @@ def test_with_two_sources_the_past_decides_and_only_the_quality_tells(
     found = pairs(2, prints, place, fault, aggregate=aggregate)
     for step, (index, qualities, without, quality_without) in enumerate(found):
         assert index == without > 0
-        while_it_lasts = {"divergent"} if step < 2 else set()
-        assert quality_without <= qualities <= quality_without | while_it_lasts
-    shows = fault in ("x0.01", "x100", "x1.05", "swapped", "one tick", "the largest")
-    assert ("divergent" in found[0][1]) == shows
+        expected = quality_without
+        if fault in SHOWS and step < 2:
+            expected = quality_without - {"valid"} | {"divergent"}
+        assert qualities == expected
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), place=st.integers(4, 12))
 def test_one_source_alone_is_not_believed_a_jump_at_once(fault: str, seed: int, place: int) -> None:
     for index, _, without, _ in pairs(1, market(1, 15, CRASH, seed), place, fault):
@@ -137,6 +144,7 @@ def test_one_source_alone_is_not_believed_a_jump_at_once(fault: str, seed: int, 
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 10**6),
     place=st.integers(20, 40),
@@ -156,6 +164,7 @@ def test_in_a_storm_one_bad_print_leaves_the_index_within_what_honest_sources_sa
     assert min(allowed) <= found[0][0] <= max(allowed)
 
 
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), place=st.integers(20, 40), confidence=st.integers(1, FEED_PRICE_MAX))
 def test_a_huge_confidence_changes_the_quality_alone(seed: int, place: int, confidence: int) -> None:
     prints = market(3, 15, CALM, seed)
@@ -257,7 +266,7 @@ def test_after_a_fault_and_its_quarantine_the_source_counts_as_if_nothing_had_be
         second = one.at // SECOND
         send(bad, one._replace(price=one.price * 100) if one.source == 1 and 10 <= second < 100 else one)
         send(healthy, one)
-        assert bad.qualities == {"valid"}
+        assert bad.qualities == {"valid"} or one.at < SECOND
     assert bad.uses == healthy.uses == ["used"] * 3
     assert bad.index == healthy.index
 
@@ -366,6 +375,7 @@ def test_a_move_in_one_batch_is_followed_like_one_in_several(one_batch: bool) ->
     assert (world.index, world.qualities) == (90_02, {"valid"})
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(AGGREGATES))
 def test_a_crash_is_never_more_than_one_round_of_quotes_behind(seed: int, aggregate: str) -> None:
     world = World(feed_rules(3, aggregate=aggregate))

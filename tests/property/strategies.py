@@ -182,6 +182,7 @@ def valuations(draw: st.DrawFn, rulebook: Rulebook) -> Valuation:
     for index, market in enumerate(limits.markets):
         valuation.set_mark(index, draw(up_to(market.max_price, market.min_price)))
         valuation.funding[index] = draw(within(funding_bound(tables, index, limits)))
+        valuation.funding_short[index] = draw(within(funding_bound(tables, index, limits)))
     return valuation
 
 
@@ -222,7 +223,7 @@ def positions(draw: st.DrawFn, valuation: Valuation, index: int, proven: Limits)
     prices = up_to(limits.max_price, limits.min_price)
     position = Position(size=size, cost=cost_of(market, size, draw(prices)) if size else 0)
     bound = funding_bound(valuation.tables, index, proven)
-    position.funding_entry = draw(st.one_of(st.just(valuation.funding[index]), within(bound)))
+    position.funding_entry = draw(st.one_of(st.just(valuation.funding_index(index, position.size)), within(bound)))
     left = limits.max_position - abs(size)
     if left and draw(st.booleans()):
         position.bid_size = draw(up_to(left, 0))

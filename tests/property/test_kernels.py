@@ -200,7 +200,7 @@ def test_level_columns_hold_the_rules_and_prices_of_their_level(house):
         assert columns.assets.tolist() == [[*pair, *both] for pair, both in zip(worth, weights, strict=True)]
         assert len(columns.markets) == len(tables.markets)
         for table, row in zip(tables.markets, columns.markets.tolist(), strict=True):
-            sign, x, y, funding, _, _, by_size, first, last, weight, fee = row[:PLAIN_BELOW]
+            sign, x, y, of_longs, of_shorts, _, _, by_size, first, last, weight, fee = row[:PLAIN_BELOW]
             assert (sign, by_size, weight, fee) == (
                 table.sign,
                 table.by_size,
@@ -208,5 +208,6 @@ def test_level_columns_hold_the_rules_and_prices_of_their_level(house):
                 table.market.taker_fee,
             )
             assert (x, y) == (valuation.market_x[table.index], valuation.market_y[table.index])
-            assert funding == valuation.funding[table.index]
+            assert of_longs == valuation.funding[table.index]
+            assert of_shorts == valuation.funding_short[table.index]
             assert rows[first : last + 1] == list(table.tiers[level])

@@ -14,6 +14,8 @@ from . import (
     test_auctions,
     test_auctions_portfolio,
     test_composite_prices,
+    test_deleveraging,
+    test_deleveraging_fills,
     test_insurance,
     test_lending,
     test_oracle_averages,
@@ -56,10 +58,8 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
     "perp-dex": {
         **dict.fromkeys(test_insurance.CHECKS, COVERED),
         **dict.fromkeys((*test_perp_dex.CHECKS, *test_oracle_stable.CHECKS), COVERED),
+        **dict.fromkeys(test_deleveraging_fills.CHECKS, COVERED),
         "collateral_scaling": SIZE,
-        "deleverage_fill": BACKSTOP,
-        "deleverage_match": BACKSTOP,
-        "deleverage_trigger": BACKSTOP,
         "fillable_price": LADDER,
         "funding_cap": FUNDING,
         "funding_clamp": FUNDING,
@@ -85,11 +85,11 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
     "lending-liquidation": {
         **dict.fromkeys(test_auctions.CHECKS, COVERED),
         **dict.fromkeys((*test_lending.CHECKS, *test_oracle_guards.CHECKS), COVERED),
+        **dict.fromkeys(test_deleveraging.CHECKS, COVERED),
         "aave_index": INTEREST,
         "aave_liquidation": LENDING,
         "aave_math": "a venue's 27-digit fixed point, used for its interest: a later issue",
         "aave_rates": INTEREST,
-        "adl": BACKSTOP,
         "compound_index": INTEREST,
         "compound_liquidation": LENDING,
         "euler_index": INTEREST,
@@ -154,6 +154,8 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     test_auctions,
     test_auctions_portfolio,
     test_insurance,
+    test_deleveraging,
+    test_deleveraging_fills,
 )
 
 

@@ -179,6 +179,7 @@ class World:
         market = int(self.random.integers(0, len(self.tables.markets)))
         x, y = self.valuation.market_x[market], self.valuation.market_y[market]
         self.valuation.funding[market] += int(self.random.normal(0, 3e6)) * x // y
+        self.valuation.funding_short[market] += int(self.random.normal(0, 3e6)) * x // y
         self.watch.funding_moved(market)
 
     def adopt_rules(self) -> None:
@@ -187,6 +188,7 @@ class World:
         self.tables = build_tables(mixed_rules(stress=int(self.random.integers(0, 5))))
         self.valuation = Valuation(self.tables)
         self.valuation.funding = list(old.funding)
+        self.valuation.funding_short = list(old.funding_short)
         self.set_prices()
         self.watch.adopt(self.valuation)
 

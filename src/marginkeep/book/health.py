@@ -68,7 +68,7 @@ def unrealised_profit(market: MarketTable, position: Position, valuation: Valuat
     """Return value - cost with funding not yet booked, in settle units rounded down."""
     index = market.index
     value = signed_value(position.size, market.sign, valuation.market_x[index], valuation.market_y[index])
-    funding = valuation.funding[index] - position.funding_entry
+    funding = valuation.funding_index(index, position.size) - position.funding_entry
     return value - position.cost + (rate_floor(-position.size, funding) if funding else 0)
 
 

@@ -30,9 +30,9 @@ _requirement_by_value = _compiled(tiered.requirement_by_value)
 _requirement_by_size = _compiled(tiered.requirement_by_size)
 
 
-SIGN, X, Y, FUNDING_INDEX, SETTLE_X, SETTLE_Y, BY_SIZE, FIRST_TIER, LAST_TIER, PROFIT_WEIGHT, TAKER_FEE = range(11)
-PLAIN_BELOW, FIRST_RATE, SETTLE_ASSET = 11, 12, 13
-_MARKET_WIDTH = 14
+SIGN, X, Y, LONG_INDEX, SHORT_INDEX, SETTLE_X, SETTLE_Y, BY_SIZE, FIRST_TIER, LAST_TIER, PROFIT_WEIGHT = range(11)
+TAKER_FEE, PLAIN_BELOW, FIRST_RATE, SETTLE_ASSET = 11, 12, 13, 14
+_MARKET_WIDTH = 15
 
 
 class LevelColumns(NamedTuple):
@@ -40,7 +40,7 @@ class LevelColumns(NamedTuple):
 
     Attributes
     ----------
-    markets : int64[markets, 14], columns `SIGN` ... `SETTLE_ASSET`; positions worth less than `PLAIN_BELOW` are the
+    markets : int64[markets, 15], columns `SIGN` ... `SETTLE_ASSET`; positions worth less than `PLAIN_BELOW` are the
         common case: linear, settled in the reporting asset, whole units, profit counted in full, in the first tier
     tiers : int64[tiers, 5]: floor, offset, rate, whole, part
     assets : int64[assets, 4]: x, y, weight, debt weight
@@ -65,8 +65,8 @@ def level_columns(valuation: Valuation, level: int) -> LevelColumns:
         plain = (table.sign, y, settle_x, settle_y, table.by_size, weight) == (1, 1, 1, 1, False, units.RATE_ONE)
         second_floor = table.tiers[level][1][0] if len(table.tiers[level]) > 1 else units.INT64_SAFE
         markets[table.index] = (
-            *(table.sign, x, y, valuation.funding[table.index], settle_x, settle_y),
-            *(table.by_size, first, len(tiers) - 1, weight, table.market.taker_fee),
+            *(table.sign, x, y, valuation.funding[table.index], valuation.funding_short[table.index]),
+            *(settle_x, settle_y, table.by_size, first, len(tiers) - 1, weight, table.market.taker_fee),
             *(min(second_floor, units.INT64_SAFE) if plain else 0, table.tiers[level][0][2], table.settle),
         )
     assets = [
@@ -121,7 +121,7 @@ def _requirement_with_orders(positions: Rows, slot: int, markets: Rows, tiers: R
 def _profit(positions: Rows, slot: int, number: int, markets: Rows) -> int:
     size, sign, x, y = positions[slot, c.SIZE], markets[number, SIGN], markets[number, X], markets[number, Y]
     value = sign * size * x if y == 1 else _signed_value(size, sign, x, y)
-    moved = markets[number, FUNDING_INDEX] - positions[slot, c.FUNDING]
+    moved = markets[number, LONG_INDEX + (size < 0)] - positions[slot, c.FUNDING]
     return value - positions[slot, c.COST] + (_rate_floor(-size, moved) if moved else 0)
 
 
@@ -195,7 +195,7 @@ def _measure_all(
             if abs(value) < markets[number, PLAIN_BELOW] and not with_orders:
                 owed += _first_tier_requirement(abs(value), markets[number, FIRST_RATE])
                 held += value - positions[row, c.COST]
-                moved = markets[number, FUNDING_INDEX] - positions[row, c.FUNDING]
+                moved = markets[number, LONG_INDEX + (size < 0)] - positions[row, c.FUNDING]
                 if moved:
                     held += _rate_floor(-size, moved)
             else:

@@ -79,7 +79,7 @@ def _others_health(account: Account, market: MarketTable, position: Position, va
 
 
 def _funding(market: MarketTable, position: Position, valuation: Valuation) -> Fraction:
-    moved = valuation.funding[market.index] - position.funding_entry
+    moved = valuation.funding_index(market.index, position.size) - position.funding_entry
     return Fraction(-position.size * moved, RATE_ONE)
 
 

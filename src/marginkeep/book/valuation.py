@@ -17,10 +17,13 @@ class Valuation:
     ----------
     marks, prices : ticks by market and by asset index; 0 where no price has arrived yet
     market_x, market_y, asset_x, asset_y : value = size * x / y, amount * x / y (see `rulebook.tables`)
-    funding : cumulative funding index by market, 10^-9 settle units a lot
+    funding, funding_short : cumulative funding index by market, 10^-9 settle units a lot, of longs and of shorts; they
+        part only where a loss has been socialised, which one side pays and nobody receives
     """
 
-    __slots__ = ("asset_x", "asset_y", "funding", "market_x", "market_y", "marks", "prices", "tables")
+    __slots__ = (
+        "asset_x", "asset_y", "funding", "funding_short", "market_x", "market_y", "marks", "prices", "tables",
+    )  # fmt: skip
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -31,6 +34,7 @@ class Valuation:
         self.asset_x = [0] * len(tables.assets)
         self.asset_y = [1] * len(tables.assets)
         self.funding = [0] * len(tables.markets)
+        self.funding_short = [0] * len(tables.markets)
         self.set_price(tables.reporting, 1)
 
     def set_mark(self, market: int, ticks: int) -> None:
@@ -45,9 +49,14 @@ class Valuation:
         self.asset_x[asset] = ticks * table.numerator
         self.asset_y[asset] = table.denominator
 
+    def funding_index(self, market: int, size: int) -> int:
+        """Return the cumulative funding index that a position of this size follows."""
+        return self.funding_short[market] if size < 0 else self.funding[market]
+
     def copy(self) -> Valuation:
         """Return an independent copy, for a what-if."""
         other = Valuation(self.tables)
-        for name in ("asset_x", "asset_y", "funding", "market_x", "market_y", "marks", "prices"):
+        names = ("asset_x", "asset_y", "funding", "funding_short", "market_x", "market_y", "marks", "prices")
+        for name in names:
             setattr(other, name, list(getattr(self, name)))
         return other

@@ -268,7 +268,8 @@ class Watch:
         return Changes(*(accounts[statuses == status].tolist() for status in (BREACHED, CALLED, HEALTHY)))
 
     def _first_prices(self) -> Changes:
-        """Begin anew: accounts had no triggers on variables that had no price."""
+        """Begin anew: accounts had no triggers on variables that had no price, and these no pair to value them by."""
+        self._make_tables()
         self._unpriced = bool((self._prices == 0).any())
         return self.watch_all()
 
@@ -328,7 +329,8 @@ class Watch:
     def funding_moved(self, market: int) -> Changes:
         """Judge everybody who holds a market anew after its funding index has moved."""
         for markets, _, _ in self._levels:
-            markets[market, k.FUNDING_INDEX] = self._valuation.funding[market]
+            markets[market, k.LONG_INDEX] = self._valuation.funding[market]
+            markets[market, k.SHORT_INDEX] = self._valuation.funding_short[market]
         return self.reexamine([market])
 
     def adopt(self, valuation: Valuation) -> Changes:

@@ -68,7 +68,7 @@ def measure_account(
         if abs(value) < markets[number, k.PLAIN_BELOW]:
             owed += k._first_tier_requirement(abs(value), markets[number, k.FIRST_RATE])
             held += value - positions[row, c.COST]
-            moved = markets[number, k.FUNDING_INDEX] - positions[row, c.FUNDING]
+            moved = markets[number, k.LONG_INDEX + (positions[row, c.SIZE] < 0)] - positions[row, c.FUNDING]
             if moved:
                 held += k._rate_floor(-positions[row, c.SIZE], moved)
         else:
@@ -254,7 +254,7 @@ def _watch_positions(
             continue
         _take_share(shares, weights[place], total)
         x, y = markets[number, k.SETTLE_X], markets[number, k.SETTLE_Y]
-        moved = markets[number, k.FUNDING_INDEX] - positions[slot, c.FUNDING]
+        moved = markets[number, k.LONG_INDEX + (size < 0)] - positions[slot, c.FUNDING]
         fixed = (k._rate_floor(-size, moved) if moved else 0) - positions[slot, c.COST]
         price = prices[number]
         shares[LOW], shares[HIGH] = payoffs[number, LOWEST], payoffs[number, HIGHEST]

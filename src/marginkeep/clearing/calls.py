@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from marginkeep.book.valuation import Valuation
-    from marginkeep.clearing.gates import OpenInterest, Seen
+    from marginkeep.clearing.gates import Seen
     from marginkeep.clearing.state import State
     from marginkeep.clearing.transaction import Transaction
 
 
-def call_if_blocked(tx: Transaction, name: str, interest: OpenInterest) -> None:
+def call_if_blocked(tx: Transaction, name: str) -> None:
     """Call an account that is still below maintenance because a price or a state keeps the rest from being sold.
 
     Called once for the same obstacles; when they change, again.
     """
     state, account = tx.state, tx.account(name)
     left = measure(account, state.valuation, MAINTENANCE)
-    gate = liquidation_gate(state, account, interest) if left.health < 0 else None
+    gate = liquidation_gate(state, account) if left.health < 0 else None
     if gate is None or not gate.blocked:
         state.called.pop(name, None)
         return
@@ -58,7 +58,7 @@ def latest_prices(state: State) -> Valuation | None:
     return latest
 
 
-def call_at_latest(state: State, interest: OpenInterest) -> tuple[Event, ...]:
+def call_at_latest(state: State) -> tuple[Event, ...]:
     """Call every account, once, that only the latest prices put below maintenance, in account order."""
     latest = latest_prices(state)
     if latest is None:
@@ -71,7 +71,7 @@ def call_at_latest(state: State, interest: OpenInterest) -> tuple[Event, ...]:
         name, account = state.names[index], state.book.read(index)
         if name in state.called or measure(account, state.valuation, MAINTENANCE).health < 0:
             continue
-        gate = liquidation_gate(state, account, interest)
+        gate = liquidation_gate(state, account)
         state.called[name] = gate.blocked or waiting  # held by none of them: what a position settles in
         events.append(
             MarginCalled(

@@ -33,6 +33,10 @@ def check_conservation(house: Clearinghouse) -> None:
     for table in state.tables.markets:
         mirrored = state.ledger.get((SETTLEMENT + table.name, table.settle), 0)
         _require_zero(mirrored + costs.get(table.index, 0), f"settlement and open costs of {table.name}")
+    counted = list(state.open_interest)
+    state.count_open_interest()
+    if counted != state.open_interest:
+        raise InvariantViolation(f"open interest is {state.open_interest}, kept as {counted}")
     _check_reserves(house)
 
 

@@ -9,7 +9,7 @@ from marginkeep.book.scan import below
 from marginkeep.clearing.calls import call_at_latest, call_early, call_if_blocked, forget_healed
 from marginkeep.clearing.commands import AdoptRulebook, PayFunding
 from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
-from marginkeep.clearing.gates import OpenInterest, guarded_names, liquidation_gate, spend_budget
+from marginkeep.clearing.gates import guarded_names, liquidation_gate, spend_budget
 from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.clearing.transaction import Transaction
 from marginkeep.errors import InvariantViolation
@@ -36,12 +36,11 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
     latest prices, which liquidation may not use yet, put below maintenance.
     """
     events: list[Event] = []
-    interest = OpenInterest(state)
     breached = _find_breached(state, command, movement)
     forget_healed(state, list(state.called))
     for index in breached:
-        events.extend(liquidate(state, state.names[index], interest))
-    events.extend(call_at_latest(state, interest))
+        events.extend(liquidate(state, state.names[index]))
+    events.extend(call_at_latest(state))
     if movement is not None and movement.announced:
         events.extend(call_early(state, movement.announced))
     if state.watch is None:
@@ -94,7 +93,7 @@ def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
     return (Halted(report=report),)
 
 
-def liquidate(state: State, name: str, interest: OpenInterest) -> tuple[Event, ...]:
+def liquidate(state: State, name: str) -> tuple[Event, ...]:
     """Reduce one account to its target level, cover what it cannot pay, and explain it in one event."""
     tx = Transaction(state)
     account = tx.account(name)
@@ -103,7 +102,7 @@ def liquidate(state: State, name: str, interest: OpenInterest) -> tuple[Event, .
         return ()  # healed since it was noted: by a deposit, or by what another liquidation has left
     health_target = measure(account, state.valuation, TARGET).health
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
-    gate = liquidation_gate(state, account, interest)
+    gate = liquidation_gate(state, account)
     _release_orders(tx, name)
     plan = plan_reduction(account, state.valuation, gate.allowance)
     steps = tuple(_book_close(tx, name, s) if isinstance(s, Close) else _book_sale(tx, name, s) for s in plan.steps)
@@ -115,8 +114,8 @@ def liquidate(state: State, name: str, interest: OpenInterest) -> tuple[Event, .
     if steps or fund_paid or bad_debt:
         tx.events.append(_explain(tx, name, before, health_target, marks, steps, fund_paid, bad_debt, gate.prices))
     # Without any step there was nothing to sell at a price that may be used: it stays below until there is.
-    if state.oracle is not None:
-        call_if_blocked(tx, name, interest)
+    if state.oracle is not None or state.called:
+        call_if_blocked(tx, name)
     return tx.commit()
 
 

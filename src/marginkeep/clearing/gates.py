@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from marginkeep.book.account import SYSTEM
-from marginkeep.book.columns import MARKET, SIZE
 from marginkeep.clearing.transaction import refuse
 from marginkeep.liquidation import Allowance
 from marginkeep.rulebook.oracle_rules import GUARDED
@@ -80,7 +79,7 @@ class Seen(NamedTuple):
     blocked: tuple[str, ...]
 
 
-def liquidation_gate(state: State, account: Account, interest: OpenInterest) -> Seen:
+def liquidation_gate(state: State, account: Account) -> Seen:
     """Return what the prices of an account's holdings allow a liquidation to do now."""
     oracle = state.oracle
     if oracle is None:
@@ -92,7 +91,7 @@ def liquidation_gate(state: State, account: Account, interest: OpenInterest) -> 
     for line, index, is_market in _lines_held(state, account):
         why = line.obstacle("liquidate")
         if is_market and not why:
-            left = _budget(state, index, interest)
+            left = _budget(state, index)
             if left is not None:
                 lots[index] = left
                 why = "" if left else "the share of open interest that may be liquidated in this interval is used up"
@@ -120,13 +119,13 @@ def _lines_held(state: State, account: Account) -> Iterator[tuple[Line, int, boo
             yield asset, index, False
 
 
-def _budget(state: State, index: int, interest: OpenInterest) -> int | None:
+def _budget(state: State, index: int) -> int | None:
     """Return how many lots of a guarded market may still be liquidated in this interval; None = any number."""
     assert state.oracle is not None
     line = state.oracle.markets[index]
     if line.state < GUARDED or not line.breaker_rules.liquidation_share:
         return None
-    return line.budget.left(state.now_ns, interest.lots(index), line.breaker_rules)
+    return line.budget.left(state.now_ns, state.open_interest[index], line.breaker_rules)
 
 
 def guarded_names(state: State) -> frozenset[str]:
@@ -142,21 +141,3 @@ def spend_budget(state: State, index: int, lots: int) -> None:
     line = state.oracle.markets.get(index) if state.oracle is not None else None
     if line is not None and line.state >= GUARDED and line.breaker_rules.liquidation_share:
         line.budget.spend(lots, state.now_ns, line.breaker_rules)
-
-
-class OpenInterest:
-    """Lots open in each market, counted once when first asked for."""
-
-    __slots__ = ("_known", "_state")
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._known: dict[int, int] = {}
-
-    def lots(self, market: int) -> int:
-        """Return the sum of long positions of a market."""
-        if market not in self._known:
-            rows = self._state.book.position_rows()
-            sizes = rows[rows[:, MARKET] == market, SIZE]
-            self._known[market] = int(sizes[sizes > 0].sum())
-        return self._known[market]

@@ -110,6 +110,8 @@ def _install(state: State, rulebook: Rulebook, tables: Tables, limits: Limits) -
     for index, ticks in enumerate(old.prices):
         valuation.set_price(index, ticks)
     valuation.funding[: len(old.funding)] = old.funding
+    valuation.funding_short[: len(old.funding)] = old.funding_short
+    state.open_interest += [0] * (len(tables.markets) - len(state.open_interest))
     state.funding_dust += [0] * (len(tables.markets) - len(state.funding_dust))
     state.rulebook, state.tables, state.limits = rulebook, tables, limits
     state.rulebook_hash = rulebook_hash(rulebook)
@@ -123,7 +125,6 @@ def _install_oracle(state: State) -> None:
     state.oracle = make_oracle(state.tables, state.limits)
     state.opening = None
     if state.oracle is None:
-        state.called.clear()  # nothing keeps anybody from being liquidated any more
         return
     if old is not None:
         state.oracle.carry_over(old)

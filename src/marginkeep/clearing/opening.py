@@ -24,7 +24,7 @@ class Opening:
         self._oracle = oracle
         self._valuation = valuation
         self._room = Valuation(valuation.tables)
-        self._room.funding = valuation.funding
+        self._room.funding, self._room.funding_short = valuation.funding, valuation.funding_short
         self._action = "open"
 
     def market(self, index: int) -> tuple[int, int]:

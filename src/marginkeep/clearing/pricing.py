@@ -13,6 +13,7 @@ from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
 
 if TYPE_CHECKING:
     from marginkeep.clearing.commands import AdvanceTime, PayFunding, SetPrices
+    from marginkeep.clearing.state import State
     from marginkeep.rulebook import MarketTable
 
 FUNDING_RATE_MAX = RATE_ONE // 4
@@ -79,19 +80,19 @@ def pay_funding(tx: Transaction, command: PayFunding) -> None:
     x, y = valuation.market_x[market.index], valuation.market_y[market.index]
     paid = ceil_div(abs(command.rate) * x, y)
     paid = paid if command.rate > 0 else -paid
-    index = valuation.funding[market.index] + paid
-    bound = _index_bound(tx, market)
-    if abs(index) > bound:
+    index, of_shorts = valuation.funding[market.index] + paid, valuation.funding_short[market.index] + paid
+    bound = index_bound(tx.state, market)
+    if max(abs(index), abs(of_shorts)) > bound:
         refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound {bound}", bound=bound)
-    valuation.funding[market.index] = index
+    valuation.funding[market.index], valuation.funding_short[market.index] = index, of_shorts
     if tx.state.oracle is not None and market.index in tx.state.oracle.markets:
         tx.state.oracle.markets[market.index].mark.observe_funding(command.rate, tx.state.now_ns)
     tx.events.append(FundingPaid(market=market.name, rate=command.rate, paid=paid, index=index))
 
 
-def _index_bound(tx: Transaction, market: MarketTable) -> int:
+def index_bound(state: State, market: MarketTable) -> int:
     """Return half the highest value of a lot: then funding never booked is a term within bounds, as the value is."""
-    limits = tx.state.limits.markets[market.index]
+    limits = state.limits.markets[market.index]
     x, y = payoff_at(market, limits.max_price if market.sign > 0 else limits.min_price)
     return RATE_ONE * x // (2 * y)
 

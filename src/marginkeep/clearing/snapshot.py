@@ -33,6 +33,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "marks": valuation.marks,
             "prices": valuation.prices,
             "funding": valuation.funding,
+            "funding_short": valuation.funding_short,
             "funding_dust": state.funding_dust,
             # As JSON: sums of price times time do not fit the 64 bits of a MessagePack integer.
             "oracle": None if state.oracle is None else msgspec.json.encode(state.oracle.save()),
@@ -94,6 +95,7 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     for index, ticks in enumerate(content["prices"]):
         state.valuation.set_price(index, ticks)
     state.valuation.funding[:] = content["funding"]
+    state.valuation.funding_short[:] = content["funding_short"]
     state.funding_dust = list(content["funding_dust"])
     if state.oracle is not None:
         state.oracle.restore(msgspec.json.decode(content["oracle"]))
@@ -102,6 +104,7 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     for name, mode, parent, balances, positions in content["accounts"]:
         held = {row[0]: Position(*row[1:]) for row in positions}
         state.add_account(name, Account(mode, parent, dict(balances), held))
+    state.count_open_interest()
     state.ledger = {(name, asset): amount for name, asset, amount in content["ledger"]}
     for account, key, *order in content["orders"]:
         state.orders.setdefault(account, {})[key] = Order(*order)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from marginkeep.book.account import SYSTEM, Account
 from marginkeep.book.columns import AMOUNT, ASSET, COST, MARKET, SIZE, Book, totals_by
 from marginkeep.book.limits import prove_limits
@@ -65,6 +67,7 @@ class State:
     valuation : prices and funding indices
     ledger : (ledger account, asset) -> balance; accounts' own balances are in the book
     orders : account -> order id -> what is left of it
+    open_interest : lots that longs hold, by market, which are those that shorts hold; the sum of what the book holds
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
@@ -84,6 +87,7 @@ class State:
         "limits",
         "names",
         "now_ns",
+        "open_interest",
         "opening",
         "oracle",
         "orders",
@@ -108,6 +112,7 @@ class State:
         self.ledger: dict[tuple[str, int], int] = {}
         self.orders: dict[int, dict[str, Order]] = {}
         self.funding_dust = [0] * len(self.tables.markets)
+        self.open_interest = [0] * len(self.tables.markets)
         self.now_ns = 0
         self.sequence = 0
         self.halted = ""
@@ -136,6 +141,7 @@ class State:
         state.names = list(names)
         state.index = {name: index for index, name in enumerate(state.names)}
         state.open_ledger()
+        state.count_open_interest()
         return state
 
     def open_ledger(self) -> None:
@@ -147,6 +153,11 @@ class State:
             self.ledger[SETTLEMENT + table.name, table.settle] = -cost
             key = (OUTSIDE, table.settle)
             self.ledger[key] = self.ledger.get(key, 0) + cost
+
+    def count_open_interest(self) -> None:
+        """Count what longs hold in each market; from then on every fill keeps it."""
+        rows = self.book.position_rows()
+        self.open_interest = totals_by(rows[:, MARKET], np.maximum(rows[:, SIZE], 0), len(self.tables.markets))
 
     def add_account(self, name: str, account: Account) -> int:
         """Add an account under a new name and return its index."""

@@ -49,6 +49,7 @@ class Transaction:
         "_accounts",
         "_before",
         "_dust",
+        "_interest",
         "_ledger",
         "_orders",
         "events",
@@ -69,6 +70,7 @@ class Transaction:
         self._ledger: dict[tuple[str, int], int] = {}
         self._orders: dict[tuple[str, str], Order | None] = {}
         self._dust: dict[int, int] = {}
+        self._interest: dict[int, int] = {}
 
     # Looking up ------------------------------------------------------------------------------------------------
 
@@ -172,7 +174,7 @@ class Transaction:
         """Return the staged position of an account in a market, with funding booked up to now."""
         account = self.account(name)
         position = account.positions.get(market.index)
-        index = self.state.valuation.funding[market.index]
+        index = self.state.valuation.funding_index(market.index, position.size if position else 0)
         if position is None:
             if account.mode != SYSTEM and len(account.positions) + len(account.balances) >= TERMS_MAX:
                 refuse("limit", f"{name} has {TERMS_MAX} positions and balances, the most allowed", bound=TERMS_MAX)
@@ -191,7 +193,12 @@ class Transaction:
     def fill(self, name: str, market: MarketTable, size: int, price: int) -> Fill:
         """Trade `size` lots for an account: position, cost, realised profit; fees are the caller's."""
         position = self.position(name, market)
+        before = position.size
         fill = fill_position(market, position, size, price)
+        # From here on it follows the index of the side it is on now; funding has just been booked on the other.
+        position.funding_entry = self.state.valuation.funding_index(market.index, position.size)
+        longs = max(0, position.size) - max(0, before)
+        self._interest[market.index] = self._interest.get(market.index, 0) + longs
         self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
         return fill
 
@@ -308,6 +315,8 @@ class Transaction:
         for name, account in self._accounts.items():
             state.book.write(state.index[name], account)
         state.ledger.update(self._ledger)
+        for market, lots in self._interest.items():
+            state.open_interest[market] += lots
         for market, dust in self._dust.items():
             state.funding_dust[market] = dust
         for (name, key), order in self._orders.items():

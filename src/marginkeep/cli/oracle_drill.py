@@ -81,19 +81,20 @@ def drill(prices: Path | None, **options: Any) -> None:
     the price, then all but one are silent. Ctrl-C stops early and leaves a valid report of what was done.
 
     \b
-    A fault is KIND:SOURCES@WHEN+HOW LONG. Sources are alpha, bravo, charlie, delta, echo, and so on, or
-    those of the rulebook; WHEN is a UTC time, or + and the time since the start; SOURCE/FEED is one feed.
-    freeze:alpha@+1h+10m                      repeats its last price
-    scale:alpha*10@2021-05-19T12:50+10m       prints its price times this
-    silence:alpha,bravo@+1h+10m               says nothing
-    swap:alpha:BTC<->ETH@+1h+10m              has two symbols the wrong way round
-    zero:alpha/BTC@+1h+10m                    prints zero
-    late:alpha+30s@+1h+10m                    quotes what was true so long ago
-    ahead:alpha+30s@+1h+10m                   has a clock that is ahead
+    A fault is KIND:SOURCES@WHEN+HOW LONG. Sources are alpha, bravo, charlie and so
+    on, or those of the rulebook; SOURCES/FEED is one feed only; WHEN is a UTC time,
+    or + and the time since the start.
+    freeze:alpha@+1h+10m                  repeats its last price
+    scale:alpha*10@2021-05-19T12:50+10m   prints its price times this
+    silence:alpha,bravo@+1h+10m           say nothing
+    swap:alpha:BTC<->ETH@+1h+10m          has two symbols the wrong way round
+    zero:alpha/BTC@+1h+10m                prints zero
+    late:alpha+30s@+1h+10m                quotes what was true so long ago
+    ahead:alpha+30s@+1h+10m               has a clock that is ahead
 
     \b
     marginkeep oracle drill
-    marginkeep oracle drill candles.parquet --sources 3 --fault silence:bravo,charlie@2021-05-19T12:50+10m
+    marginkeep oracle drill candles.parquet --fault freeze:alpha@+1h+10m --strict
     """  # noqa: D301 - click reads a real backspace as "do not wrap"
     from marginkeep.cli.session import check_report_path
 
@@ -153,8 +154,8 @@ def _rules(candles: Candles, options: dict[str, Any]) -> tuple[Rulebook, str | N
         return read_rulebook(parse_text(text, ".toml", "the example rulebook")), text
     if rulebook.oracle is None:
         raise InputError(
-            f"--rules {options['rules']}: the rulebook has no [oracle] table, so nothing quotes its prices; add one, or "
-            f"leave --rules out for an example"
+            f"--rules {options['rules']}: the rulebook has no [oracle] table, so nothing quotes its prices; add one, "
+            f"or leave --rules out for an example"
         )
     return rulebook, None
 
@@ -253,8 +254,8 @@ def _assumptions(setting: _Setting, prices: Path | None, options: dict[str, Any]
             else []
         ),
         (
-            f"The sources ({names}) are made up: each quotes each feed once a tick, off by up to {options['noise']} bp, "
-            f"up to 0.8 s late."
+            f"The sources ({names}) are made up: each quotes each feed once a tick, off by up to {options['noise']} bp "
+            f"and up to 0.8 s late."
         ),
         "Moves inside a bar are not seen, and between two ticks nobody quotes.",
         "Noise, latencies and book are the same in both runs; only the faults differ.",

@@ -22,7 +22,7 @@ AROUND: Final = 6
 SOURCES_NAMED: Final = 2
 _BAND: Final = "rgba(149, 120, 60, 0.22)"
 _MARKS: Final[tuple[tuple[Fate, str, str], ...]] = (
-    ("only without", "quiet", "circle-open"),
+    ("only without", "series-7", "diamond"),
     ("later", "warning", "circle"),
     ("earlier", "series-4", "circle"),
     ("only with", "bad", "x"),
@@ -100,7 +100,7 @@ def _marks(result: DrillResult, column: int, rows: slice) -> list[dict[str, Any]
             continue
         level = result.faulted_prices[ticks[inside], column] / first * 100.0
         trace = _line(f"liquidated {fate}", moments[inside] / NS_PER_MS, level, role, hover="%{customdata:,.0f}")
-        look = {"mode": "markers", "marker": {"size": 9, "symbol": symbol, "line": {"width": 2}}}
+        look = {"mode": "markers", "marker": {"size": 9, "symbol": symbol, "line": {"width": 0}}}
         traces.append({**trace, **look, "customdata": counts[inside].astype(np.float64)})
     return traces
 
@@ -159,7 +159,7 @@ def _words(result: DrillResult, column: int, rows: slice) -> str:
         words = f"The price of {name}, as of every market, was the same in both runs."
     else:
         at = format_time(int(result.times_ns[row]))
-        words = f"{name} is the market whose price the faults moved most, by {10_000 * apart[row]:.1f} bp at {at}."
+        words = f"{name} is the market whose price the faults moved most, by {10_000 * apart[row]:,.1f} bp at {at}."
     words += " Shaded: its quality was not valid with the faults."
     counts = [f"{count:,} {what}" for what, count in fate_counts(result).items() if count]
     words += f" Marked, in any market: {', '.join(counts)}." if counts else ""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from marginkeep.oracle.price_seen import PriceSeen
 
 BASIS_POINTS: Final = 10_000
+WHOLE_PERCENT: Final = 100
 _USED: Final = "used"
+_VALID: Final = "valid"
 
 
 class Reasons:
@@ -41,7 +43,7 @@ class Reasons:
         return ", ".join(f"{self._priced(seen)} {_standing(seen)}" for seen in closed.first.prices)
 
     def short(self, account: str, *, came_first: bool) -> str:
-        """Return the reason in a few words.
+        """Return the reason in a few words: the price furthest from that of the other run, and how near it was there.
 
         Parameters
         ----------
@@ -51,10 +53,16 @@ class Reasons:
         if glimpse.waits is not None:
             blocked = [f"{seen.name} {_standing(seen)}" for seen in glimpse.waits.prices if seen.blocked]
             return f"{'fault-free it waits' if came_first else 'waits'}: {', '.join(blocked)}"
-        moves = [(self._basis_points(seen.name, glimpse.tick), seen.name) for seen in self._first(account).first.prices]
-        moved = max(moves, key=lambda move: abs(move[0]), default=None)
-        edge = f"{_share(glimpse)} from the bound"
-        return edge if moved is None else f"{moved[1]} {moved[0]:+.1f} bp, {edge}"
+        event = self._first(account).first
+        moves = [(self._basis_points(seen.name, glimpse.tick), seen) for seen in event.prices]
+        furthest, seen = max(moves, key=lambda move: abs(move[0]), default=(0.0, None))
+        spare = f"{_share(glimpse)} to spare" if glimpse.health >= 0 else "nothing could be sold"
+        if seen is None:
+            return spare
+        faulted = self._drill.faulted
+        quality = worst_quality(int(faulted.flags[glimpse.tick, faulted.names.index(seen.name)]))
+        shown = seen.name if quality == _VALID else f"{seen.name} {quality}"
+        return f"{shown} {furthest:+,.1f} bp; {spare}"
 
     def sentences(self, account: str, *, came_first: bool) -> tuple[str, ...]:
         """Return the reason in sentences: what one run saw and did, what the other saw at that moment, the faults."""
@@ -163,8 +171,8 @@ class Reasons:
     def _faults_at(self, at_ns: int) -> str:
         active = [fault for fault in self._faults if fault.start_ns <= at_ns < fault.end_ns]
         if active:
-            words = (f"{fault.words} since {duration_text(at_ns - fault.start_ns)}" for fault in active)
-            return f"at work: {', '.join(words)}"
+            words = (f"{fault.words}, {_begun(at_ns - fault.start_ns)}" for fault in active)
+            return f"at work: {'; '.join(words)}"
         past = [fault for fault in self._faults if fault.end_ns <= at_ns]
         if not past:
             return "no fault had begun"
@@ -189,8 +197,17 @@ def _standing(seen: PriceSeen) -> str:
     return seen.quality if usual else f"{seen.quality}, {seen.state}"
 
 
+def _begun(ago_ns: int) -> str:
+    return f"for {duration_text(ago_ns)}" if ago_ns else "just begun"
+
+
+def _ended(ago_ns: int) -> str:
+    return f"ended {duration_text(ago_ns)} before" if ago_ns else "just ended"
+
+
 def _share(glimpse: Glimpse) -> str:
     """Return how far from liquidation the account was, as a share of its requirement."""
     if not glimpse.requirement:
-        return "without requirement"
-    return f"{100 * glimpse.health / glimpse.requirement:.2f} %"
+        return "without a requirement"
+    percent = 100 * glimpse.health / glimpse.requirement
+    return f"{percent:.2f} %" if abs(percent) < WHOLE_PERCENT else f"{percent:,.0f} %"

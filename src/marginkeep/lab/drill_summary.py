@@ -41,7 +41,9 @@ def _extra_words(result: DrillResult) -> str:
         return "No account was liquidated that would not have been."
     beyond = sum(not one.in_spread for one in extra)
     where = f"{beyond:,} of them at prices that no fault-free source had"
-    if not beyond:
+    if beyond == len(extra):
+        where = "at prices that no fault-free source had"
+    elif not beyond:
         where = "at prices within what the fault-free sources differ by"
     return f"{_accounts(len(extra))} liquidated only with the faults, {where}."
 
@@ -58,7 +60,7 @@ def _other_words(result: DrillResult) -> str:
         words.append(f"{len(never):,} not at all" if later else f"{_accounts(len(never))} not liquidated")
     if early:
         words.append(f"{len(early):,} earlier" if words else f"{_accounts(len(early))} liquidated earlier")
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words) + "."
+    return ", ".join(words) + "."
 
 
 def _accounts(count: int) -> str:
@@ -90,7 +92,7 @@ def figure_rows(result: DrillResult) -> list[tuple[str, str, str, str]]:
         else:
             cells = [f"{count:,}" for count in (healthy, faulted, faulted - healthy)]
         change = f"+{cells[2]}" if faulted > healthy else cells[2]
-        rows.append((label, cells[0], cells[1], change if faulted != healthy else ""))
+        rows.append((label, cells[0], cells[1], change))
     return rows
 
 

@@ -133,12 +133,12 @@ def _true_prices(path: PricePath, rulebook: Rulebook, rules: OracleRules) -> dic
 
 
 def _values(feed: str, path: PricePath, rulebook: Rulebook, rules: OracleRules) -> list[Fraction]:
-    """Return a feed's value along the path: that of the asset it is named for, or of a market that it prices."""
-    if feed in path.assets:
-        return _exact(path.asset_ticks[:, path.assets.index(feed)], rulebook.assets[feed].tick)
+    """Return a feed's value along the path: that of a market that it prices, or of the asset it is named for."""
     for mark in rules.marks:
         if mark.market in path.markets and feed in (mark.index, *(part.feed for part in mark.components)):
             return _exact(path.mark_ticks[:, path.markets.index(mark.market)], rulebook.markets[mark.market].tick)
+    if feed in path.assets:
+        return _exact(path.asset_ticks[:, path.assets.index(feed)], rulebook.assets[feed].tick)
     raise InputError(
         f"feed {feed} of the rulebook has no prices in the file: name it after an asset or let it be the index of a "
         f"market that the file has, or leave it out"

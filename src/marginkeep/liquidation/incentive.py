@@ -37,7 +37,7 @@ def settled_measure(account: Account, valuation: Valuation, level: int) -> Measu
     settled = account.copy()
     for index, position in settled.positions.items():
         market = valuation.tables.markets[index]
-        paid, _ = book_funding(position, valuation.funding[index])
+        paid, _ = book_funding(position, valuation.funding_index(index, position.size))
         value = signed_value(position.size, market.sign, valuation.market_x[index], valuation.market_y[index])
         balance = settled.balances.get(market.settle, 0)
         settled.balances[market.settle] = balance + paid + value - position.cost

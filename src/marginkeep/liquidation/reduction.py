@@ -141,7 +141,7 @@ def close_position(state: Account, market: MarketTable, size: int, valuation: Va
     position = state.positions[market.index]
     terms = market.market.liquidation
     price = slipped_price(valuation.marks[market.index], terms.slippage, selling=size < 0)
-    paid, _ = book_funding(position, valuation.funding[market.index])
+    paid, _ = book_funding(position, valuation.funding_index(market.index, position.size))
     fill = fill_position(market, position, size, price)
     value = abs(fill.cost)
     balance = state.balances.get(market.settle, 0) + paid + fill.realised

@@ -67,9 +67,17 @@ WEIGHTED_MEDIAN, TRIMMED_MEAN, MEDIAN_OF_MEDIANS = range(3)
 
 
 def aggregate(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int) -> None:
-    """Compute a feed's index and quality from its sources' rows."""
+    """Compute a feed's index and quality from its sources' rows; anew without those that it leaves behind frozen."""
+    compute_index(rows, facts, rules, feed, order, prices, now_ns)
+    while leave_behind(rows, rules, feed[INDEX], now_ns):
+        compute_index(rows, facts, rules, feed, order, prices, now_ns)
+    feed[DUE_NS] = next_due(rows, facts, rules, feed, now_ns)
+
+
+def compute_index(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, prices: Row, now_ns: int) -> None:
+    """Choose the sources, judge their prints, and note index and quality."""
     centre, used, is_split = survey(rows, facts, rules, feed, order, prices, now_ns)
-    if judge_prints(rows, rules, centre, now_ns):
+    if judge_prints(rows, rules, 0 if is_split else centre, now_ns):
         centre, used, is_split = survey(rows, facts, rules, feed, order, prices, now_ns)
     sort_by_price(order, used, prices)
     describe(rows, feed, order, used, prices)
@@ -82,8 +90,6 @@ def aggregate(rows: Rows, facts: Facts, rules: Rules, feed: Row, order: Row, pri
             feed[INDEX] = price
             remember_used(rows, order, used)
     feed[FLAGS] = flags if flags else 1 << VALID
-    is_due = leave_behind(rows, rules, feed[INDEX], now_ns)
-    feed[DUE_NS] = now_ns + 1 if is_due else next_due(rows, facts, rules, feed, now_ns)
 
 
 def survey(
@@ -91,9 +97,7 @@ def survey(
 ) -> tuple[int, int, bool]:
     """Put the sources to use into `order`, and what each is used at into `prices`; reserves too while too few remain.
 
-    Returns
-    -------
-    Centre of all that could be used, how many are used, and whether half of the weight lies outside the band.
+    Returns the centre of all that could be used, how many are, and whether half of the weight lies outside the band.
     """
     wanted = rules[MIN_SOURCES]
     while True:
@@ -167,7 +171,7 @@ def weighted_median(order: Row, count: int, prices: Row, facts: Facts, past: int
     """Return the price at which half of the weight lies on either side; 0 without sources.
 
     Where the halves meet between two prices it is their mean, rounded down; but if these two are further apart than
-    the band, it is the one nearer to the past index: the past decides whom to believe.
+    the band, the past decides whom to believe: it is the one nearer to the past index, or 0 if there is none.
     """
     total = total_weight(facts, order, count)
     passed = 0
@@ -177,7 +181,9 @@ def weighted_median(order: Row, count: int, prices: Row, facts: Facts, past: int
             return prices[order[k]]
         if passed == total:
             low, high = prices[order[k]], prices[order[k + 1]]
-            if past > 0 and outside(low, high, band):
+            if outside(low, high, band):
+                if past == 0:
+                    return 0
                 return low if abs(low - past) <= abs(high - past) else high
             return (low + high) // 2
     return 0
@@ -194,8 +200,9 @@ def total_weight(facts: Facts, order: Row, count: int) -> int:
 def judge_prints(rows: Rows, rules: Rules, centre: int, now_ns: int) -> bool:
     """Count each new quote as good or bad; tell whether that put a source in quarantine or ended one.
 
-    Bad is late, or outside the band around the centre of all. Without a centre only lateness counts: were quotes not
-    counted then, sources that are all in quarantine could never return.
+    Bad is late, or outside the band around the centre. The centre is 0 where there is none, or where half of the weight
+    disagrees with it, so that nobody knows who is wrong: then only lateness counts. Were quotes not counted at all,
+    sources that are all in quarantine could never return.
     """
     changed = False
     for i in range(rules[SOURCES]):
@@ -259,7 +266,7 @@ def remember_used(rows: Rows, order: Row, used: int) -> None:
 
 
 def leave_behind(rows: Rows, rules: Rules, index: int, now_ns: int) -> bool:
-    """Note which sources the index has moved away from; tell whether one of them is frozen from now on."""
+    """Note which sources the index has moved away from; tell whether that has made one of them frozen."""
     found = False
     for i in range(rules[SOURCES]):
         if index > 0 and rows[i][PRICE] > 0 and follow_index(rows[i], rules, index, now_ns):
@@ -323,7 +330,7 @@ def combine(facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> i
         return trimmed_mean(facts, rules, order, used, prices)
     if rules[AGGREGATE] == MEDIAN_OF_MEDIANS:
         return median_of_medians(facts, order, used, prices)
-    return weighted_median(order, used, prices, facts, 0, rules[OUTLIER_BAND])
+    return weighted_median(order, used, prices, facts, 0, RATE_ONE)
 
 
 def trimmed_mean(facts: Facts, rules: Rules, order: Row, used: int, prices: Row) -> int:

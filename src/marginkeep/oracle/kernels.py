@@ -27,7 +27,7 @@ _LEAVES = compile_together(
         *(aggregation.replace_outliers, aggregation.keep_used, aggregation.survey, aggregation.judge_prints),
         *(aggregation.describe, aggregation.judge_quality, aggregation.is_lone_jump, aggregation.trimmed_mean),
         *(aggregation.group_median, aggregation.median_of_medians, aggregation.combine, aggregation.remember_used),
-        *(aggregation.leave_behind, aggregation.next_due, aggregation.aggregate),
+        *(aggregation.compute_index, aggregation.leave_behind, aggregation.next_due, aggregation.aggregate),
     )
 )
 _take_quote = _LEAVES["take_quote"]
