@@ -9,7 +9,7 @@ from marginkeep.clearing import AddMargin, Clearinghouse, Deposit, SetPrices, re
 from marginkeep.clearing.commands import Halt, Resume
 from marginkeep.clearing.events import MarginCalled
 
-DIVERGENT_FALL = (46_000, 47_000, 48_000)
+DIVERGENT_FALL = (46_100, 47_000, 47_900)
 """Nobody may be liquidated at sources as far apart as these."""
 
 
@@ -41,7 +41,7 @@ def test_whom_only_a_price_in_doubt_puts_below_maintenance_is_called_and_not_liq
 def test_a_call_goes_out_once_while_the_price_moves_on():
     house = with_long()
     assert calls(done(house, quotes(START + 1, BTC=DIVERGENT_FALL))) == ["ann"]
-    assert calls(done(house, quotes(START + 2, BTC=(45_900, 46_900, 47_900)))) == []
+    assert calls(done(house, quotes(START + 2, BTC=(46_000, 46_900, 47_800)))) == []
     assert calls(done(house, at(START + 5))) == []
     assert house.state.called == {"ann": ("BTC-PERP",)}
 
@@ -144,11 +144,11 @@ def test_an_account_whose_settle_asset_is_in_doubt_is_called_for_it():
 def test_funding_and_set_prices_call_too_where_something_waits():
     house = with_long()
     done(house, SetPrices(marks={"COIN-PERP": 1_000}))
-    done(house, buy(house, "ann", "COIN-PERP", 5_000))
+    done(house, buy(house, "ann", "COIN-PERP", 40_000))
     done(house, quotes(START + 1, BTC=(47_600, 48_500, 49_400)))
     assert house.state.called == {}
-    assert calls(done(house, SetPrices(marks={"COIN-PERP": 750}))) == []
-    assert calls(done(house, SetPrices(marks={"COIN-PERP": 700}))) == ["ann"]
+    assert calls(done(house, SetPrices(marks={"COIN-PERP": 800}))) == []
+    assert calls(done(house, SetPrices(marks={"COIN-PERP": 740}))) == ["ann"]
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -157,7 +157,7 @@ def test_calls_survive_a_restart(quiet):
     done(house, quotes(START + 1, BTC=DIVERGENT_FALL))
     house = restore_snapshot(house.state.rulebook, take_snapshot(house))
     assert house.state.called == {"ann": ("BTC-PERP",)}
-    assert calls(done(house, at(START + 2) if quiet else quotes(START + 2, BTC=(45_900, 46_900, 47_900)))) == []
+    assert calls(done(house, at(START + 2) if quiet else quotes(START + 2, BTC=(46_000, 46_900, 47_800)))) == []
     assert liquidated(done(house, quotes(START + 3, BTC=47_000))) == ["ann"]
 
 

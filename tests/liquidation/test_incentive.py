@@ -13,7 +13,9 @@ from marginkeep.liquidation.incentive import (
     penalty_split,
     settled_measure,
 )
-from marginkeep.liquidation.reduction import close_position
+from marginkeep.liquidation.reduction import close_leg
+from marginkeep.liquidation.trial import Trial
+from marginkeep.units import rate_ceil
 from marginkeep.margin.solvency import Measure
 from marginkeep.rulebook import MAINTENANCE
 from marginkeep.units import RATE_ONE
@@ -68,20 +70,26 @@ def test_measuring_settled_changes_nothing_of_the_account():
     assert before == (account.balances, {i: (p.size, p.cost, p.funding_entry) for i, p in account.positions.items()})
 
 
-def test_a_step_of_the_engine_heals_above_the_frontier_and_harms_below_it():
-    """Slippage and penalty cost 0.5 % of a value that requires 1 %: the frontier is a health factor of one half."""
+def test_a_step_of_the_engine_heals_until_slippage_alone_is_too_dear():
+    """Slippage costs 0.2 % and penalty 0.3 % of a value that requires 1 %: the penalty gives way below a health factor
+    of one half, and below one fifth nothing heals."""
     house = opened()
     fund(house, "ann", 1_500)
     house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
-    for mark, helps in ((488_000, True), (487_400, False)):
+    for mark, whole_penalty, helps in ((488_000, True, True), (487_400, False, True), (485_900, False, False)):
         state = restore_snapshot(house.state.rulebook, take_snapshot(house)).state
         market = state.tables.markets[state.tables.market_index["BTC-PERP"]]
         state.valuation.set_mark(market.index, mark)
         account = state.book.read(state.index["ann"])
         before = settled_measure(account, state.valuation, MAINTENANCE)
-        assert (2 * before.collateral > before.requirement) is helps
-        close_position(account, market, -100, state.valuation)
-        assert heals(before, settled_measure(account, state.valuation, MAINTENANCE)) is helps
+        assert (2 * before.collateral > before.requirement) is whole_penalty
+        trial = Trial(account, state.valuation)
+        assert trial.settled() == before
+        step = close_leg(trial, market, -100)
+        assert (step.penalty == rate_ceil(step.value, 3_000_000)) is whole_penalty
+        after = settled_measure(trial.account, state.valuation, MAINTENANCE)
+        assert trial.settled() == after
+        assert heals(before, after) is helps
 
 
 def test_without_collateral_or_release_nothing_heals():

@@ -14,8 +14,9 @@ from marginkeep.clearing import (
     restore_snapshot,
     take_snapshot,
 )
-from marginkeep.liquidation.reduction import close_position
+from marginkeep.liquidation.reduction import close_leg
 from marginkeep.liquidation.sizing import smallest_sufficient
+from marginkeep.liquidation.trial import Trial
 from marginkeep.rulebook import MAINTENANCE, TARGET
 from marginkeep.units import rate_ceil
 
@@ -68,8 +69,11 @@ def test_one_lot_less_would_not_have_been_enough():
     state.valuation.set_mark(state.tables.market_index["BTC-PERP"], 493_000)
     for lots, enough in ((size, True), (size - 1, False)):
         account = state.book.read(state.index["ann"])
-        step = close_position(account, state.tables.markets[0], -lots, state.valuation)
+        trial = Trial(account, state.valuation)
+        step = close_leg(trial, state.tables.markets[0], -lots)
         assert step.price == price
+        account = trial.account
+        assert trial.health == measure(account, state.valuation, TARGET).health
         assert (measure(account, state.valuation, TARGET).health >= 0) is enough
 
 

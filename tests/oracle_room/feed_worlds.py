@@ -1,4 +1,4 @@
-"""Feeds to try things on: rules with the defaults of a rulebook, and a world that sends quotes and looks at the index."""
+"""Feeds to try things on: rules with the defaults of a rulebook, and a world that quotes and looks at the index."""
 
 from __future__ import annotations
 

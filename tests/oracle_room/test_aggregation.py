@@ -261,10 +261,38 @@ def test_the_confidence_of_a_price_that_is_not_used_does_not_count() -> None:
     world.say(0, 100_00, 100_00, 100_00, confidence=50)
     world.quote(0, 1_00, at=SECOND, confidence=50)
     assert (world.index, world.qualities) == (100_00, {"valid"})
+    world.quote(0, 1_00, at=2 * SECOND, confidence=100_00)
+    assert (world.index, world.qualities) == (100_00, {"valid"})
+
+
+def test_the_confidence_of_the_previous_price_counts_while_it_is_used() -> None:
     world = World(feed_rules(3, max_confidence=PERCENT))
-    world.say(0, 100_00, 100_00, 100_00, confidence=2_00)
-    world.quote(0, 9_900_00, at=SECOND, confidence=0)
-    assert world.qualities == {"uncertain"}
+    world.say(0, 100_00, 100_00, 100_00)
+    world.quote(0, 100_00, at=SECOND, confidence=2_00)
+    world.quote(0, 9_900_00, at=2 * SECOND)
+    assert (world.index, world.qualities) == (100_00, {"uncertain"})
+
+
+def test_a_bad_print_does_not_make_a_feed_look_fresh() -> None:
+    world = World(feed_rules(3, max_age_ns=15 * SECOND))
+    world.say(0, 100_00, 100_00, 100_00)
+    world.quote(0, 900_00, at=10 * SECOND)
+    world.wait(15 * SECOND)
+    assert world.qualities == {"valid"}
+    world.wait(15 * SECOND + 1)
+    assert (world.index, world.qualities) == (100_00, {"stale"})
+
+
+def test_a_previous_price_stands_in_exactly_as_long_as_it_is_fresh() -> None:
+    world = World(feed_rules(3))
+    world.say(0, 100_00, 101_00, None)
+    world.say(30 * SECOND, 900_00, 101_00, 101_50)
+    assert world.index == 101_00
+    world.wait(STALE_AFTER)
+    assert (world.index, world.uses[0]) == (101_00, "previous price used, the latest is an outlier")
+    assert world.due == STALE_AFTER + 1
+    world.wait(STALE_AFTER + 1)
+    assert (world.index, world.uses[0]) == (101_25, "outlier")
 
 
 def test_prices_used_further_apart_than_allowed_are_divergent() -> None:

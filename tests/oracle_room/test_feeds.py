@@ -79,10 +79,7 @@ def run(feeds: Feeds, batches: list[list[Any]], now_ns: int = START) -> list[Any
     """Run batches; return everything that a caller sees after each, and the whole state."""
     seen = []
     for drawn in batches:
-        if drawn:
-            intake = feeds.take(batch_of(drawn, now_ns), now_ns)
-        else:
-            intake = feeds.advance(now_ns + 7 * SECOND)
+        intake = feeds.take(batch_of(drawn, now_ns), now_ns) if drawn else feeds.advance(now_ns + 7 * SECOND)
         now_ns = intake.now_ns
         sources = [feeds.seen(number, now_ns) for number in range(len(RULES))]
         seen.append([now_ns, intake.codes.tolist(), *intake[2:], feeds.due_ns, sources, feeds.save()])

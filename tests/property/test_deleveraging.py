@@ -300,7 +300,7 @@ def test_closing_everything_at_its_bankruptcy_price_leaves_nothing_or_barely_mor
         else:
             ticks = [signed_value(size, market.sign, *payoff_at(market, ticks)) for ticks in (price, worse)]
             slack += Fraction((ticks[0] - ticks[1] + 1) * x, y) + 2
-        paid, _ = book_funding(position, valuation.funding[index])
+        paid, _ = book_funding(position, valuation.funding_index(index, size))
         fill = fill_position(market, position, -size, price)
         after.balances[market.settle] = after.balances.get(market.settle, 0) + paid + fill.realised
     left = equity(after, valuation)

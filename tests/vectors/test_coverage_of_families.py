@@ -16,6 +16,9 @@ from . import (
     test_composite_prices,
     test_deleveraging,
     test_deleveraging_fills,
+    test_funding,
+    test_funding_derive,
+    test_funding_vega,
     test_insurance,
     test_lending,
     test_oracle_averages,
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 
 COVERED: Final = "covered"
 BACKSTOP: Final = "insurance fund, deleveraging, socialised loss: a later issue"
-FUNDING: Final = "rate and caps of funding: a later issue; the engine pays a rate it is given"
 INTEREST: Final = "interest on loans: a later issue"
 LADDER: Final = "the ladder of liquidation, its incentives and pacing: a later issue"
 LENDING: Final = "a protocol's own close factor, bonus and write-off: a later issue, the ladder and lending presets"
@@ -56,23 +58,17 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "order.cost.binance": "the price a venue assumes for a short order: the engine reserves its worst fill instead",
     },
     "perp-dex": {
+        **dict.fromkeys(test_funding.CHECKS, COVERED),
         **dict.fromkeys(test_insurance.CHECKS, COVERED),
         **dict.fromkeys((*test_perp_dex.CHECKS, *test_oracle_stable.CHECKS), COVERED),
         **dict.fromkeys(test_deleveraging_fills.CHECKS, COVERED),
         "collateral_scaling": SIZE,
         "fillable_price": LADDER,
-        "funding_cap": FUNDING,
-        "funding_clamp": FUNDING,
-        "funding_index": FUNDING,
-        "funding_rate": FUNDING,
-        "funding_settlement": FUNDING,
         "if_fee": LADDER,
         "liq_block_limits": LADDER,
         "liq_fee_ramp": LADDER,
         "liquidation_step": LADDER,
         "loss_socialisation": BACKSTOP,
-        "oi_scaled_im": SIZE,
-        "oi_scaled_imf": SIZE,
         "open_order_margin": "orders of a spot asset, reserved against balances: the engine reserves orders of markets",
         "perp_bankruptcy": BACKSTOP,
         "perp_liquidation_steps": LADDER,
@@ -101,6 +97,7 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "morpho_liquidation": LENDING,
     },
     "portfolio-margin": {
+        **dict.fromkeys(test_funding_derive.CHECKS, COVERED),
         **dict.fromkeys(test_auctions_portfolio.CHECKS, COVERED),
         "anti_procyclicality": TUNING,
         "backtest_christoffersen": TUNING,
@@ -114,7 +111,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "interest_rate_model": INTEREST,
         "naked_option_reg_t": OPTIONS,
         "okx_min_charge": OPTIONS,
-        "perp_funding": FUNDING,
         "pmrm_v1": OPTIONS,
         "pmrm_v1_portfolio": OPTIONS,
         "pmrm_v2": OPTIONS,
@@ -124,11 +120,10 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "svi": OPTIONS,
     },
     "vega": {
+        **dict.fromkeys(test_funding_vega.CHECKS, COVERED),
         **dict.fromkeys((*test_vega.CHECKS, *test_price_monitoring.CHECKS, *test_oracle_averages.CHECKS), COVERED),
         **dict.fromkeys(test_composite_prices.CHECKS, COVERED),
         "disposal_step": LADDER,
-        "funding_flows": FUNDING,
-        "funding_payment": FUNDING,
         "isolated_margin_on_trade": "margin moved by each trade of an isolated position: a venue's flow, no preset yet",
         "isolated_order_margin": test_vega.KEPT_APART,
         "isolated_switch": "a venue's own test for switching: the engine asks for the initial requirement",
@@ -156,6 +151,9 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     test_insurance,
     test_deleveraging,
     test_deleveraging_fills,
+    test_funding,
+    test_funding_derive,
+    test_funding_vega,
 )
 
 

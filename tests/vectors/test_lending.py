@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from marginkeep.book import read_case, state_account
 from marginkeep.liquidation import Sale, plan_reduction
-from marginkeep.liquidation.reduction import sell_asset
+from marginkeep.liquidation.reduction import sell_holding
+from marginkeep.liquidation.trial import Trial
 
 from .reading import NEEDS_VECTORS, PRINTED, Near, Vector, cases_of, disagreements, each, rate_up, state, text
 
@@ -113,7 +114,9 @@ def sale_helps(threshold: Fraction, bonus: Fraction, loan_to_value: Fraction) ->
     case = loan(threshold, Fraction(1), bonus, Fraction(1000), loan_to_value // Fraction(1, 10**9) * Fraction(1, 10**6))
     before = factor_of(case)
     index = case.tables.asset_index
-    sell_asset(case.accounts["borrower"], case.tables.assets[index[ASSET]], 10**9, index[OWED], case.valuation)
+    trial = Trial(case.accounts["borrower"], case.valuation)
+    sell_holding(trial, case.tables.assets[index[ASSET]], 10**9, index[OWED])
+    case.accounts["borrower"].balances = trial.account.balances
     return factor_of(case) > before
 
 

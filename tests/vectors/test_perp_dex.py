@@ -17,7 +17,8 @@ from marginkeep.book import Account, Book, Position, read_case
 from marginkeep.book.account import SYSTEM
 from marginkeep.clearing import Clearinghouse, Deposit, Rejected, Trade, Withdraw
 from marginkeep.liquidation import Close, Sale, plan_reduction
-from marginkeep.liquidation.reduction import sell_asset
+from marginkeep.liquidation.reduction import sell_holding
+from marginkeep.liquidation.trial import Trial
 from marginkeep.margin.solvency import Measure, compare_risk, does_not_worsen
 
 from .reading import (
@@ -346,7 +347,8 @@ def swap(vector: Vector) -> Near:
     """Sell a given amount: the source rounds what it repays up, we round proceeds down."""
     amount = vector.number("asset")
     case = lending_case(vector, Fraction(10), amount)
-    sale = sell_asset(case.accounts[ACCOUNT], case.tables.assets[1], int(amount / UNIT), 2, case.valuation)
+    trial = Trial(case.accounts[ACCOUNT], case.valuation)
+    sale = sell_holding(trial, case.tables.assets[1], int(amount / UNIT), 2)
     return Near(sale.proceeds * UNIT, UNIT + amount * RATE_STEP)
 
 

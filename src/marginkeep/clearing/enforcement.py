@@ -9,7 +9,7 @@ from marginkeep.book.scan import below
 from marginkeep.clearing.calls import call_at_latest, call_early, call_if_blocked, forget_healed
 from marginkeep.clearing.commands import AdoptRulebook, PayFunding
 from marginkeep.clearing.events import Event, Halted, Liquidated, LiquidationStep, OrderReleased
-from marginkeep.clearing.gates import guarded_names, liquidation_gate, spend_budget
+from marginkeep.clearing.gates import guarded_names, is_ill_at_best, liquidation_gate, spend_budget, waiting_names
 from marginkeep.clearing.state import BAD_DEBT, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.clearing.transaction import Transaction
 from marginkeep.errors import InvariantViolation
@@ -73,12 +73,15 @@ def _find_breached(state: State, command: Command, movement: Movement | None) ->
 
 
 def _called_to_retry(state: State, movement: Movement | None) -> list[int]:
-    """Return the accounts that could not be liquidated, and now perhaps can: a gate has moved, or budget is left."""
+    """Return the accounts that could not be liquidated, and now perhaps can.
+
+    A gate has moved, budget may be left, or the latest price of a line in doubt may have moved.
+    """
     if not state.called:
         return []
     if movement is None or movement.gates:
         return [state.index[name] for name in state.called]
-    renewed = guarded_names(state)
+    renewed = guarded_names(state) | waiting_names(state)
     return [state.index[name] for name, blocked in state.called.items() if any(item in renewed for item in blocked)]
 
 
@@ -103,6 +106,9 @@ def liquidate(state: State, name: str) -> tuple[Event, ...]:
     health_target = measure(account, state.valuation, TARGET).health
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
     gate = liquidation_gate(state, account)
+    if gate.blocked and not is_ill_at_best(state, account):
+        call_if_blocked(tx, name)
+        return tx.commit()
     _release_orders(tx, name)
     plan = plan_reduction(account, state.valuation, gate.allowance)
     steps = tuple(_book_close(tx, name, s) if isinstance(s, Close) else _book_sale(tx, name, s) for s in plan.steps)

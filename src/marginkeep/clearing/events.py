@@ -121,6 +121,13 @@ class BookObserved(Event, frozen=True, kw_only=True):
     market: str
 
 
+class MarketHeld(Event, frozen=True, kw_only=True):
+    """An operator holds a market, or all of them (None), at a state or worse; ``open`` ends the hold."""
+
+    market: str | None
+    state: str
+
+
 class OracleChanged(Event, frozen=True, kw_only=True):
     """A quality, market state, peg or source changed.
 

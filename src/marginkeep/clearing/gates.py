@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from marginkeep.book.account import SYSTEM
+from marginkeep.book.health import measure
 from marginkeep.clearing.transaction import refuse
 from marginkeep.liquidation import Allowance
+from marginkeep.rulebook.model import MAINTENANCE
 from marginkeep.rulebook.oracle_rules import GUARDED
 
 if TYPE_CHECKING:
@@ -105,6 +107,24 @@ def liquidation_gate(state: State, account: Account) -> Seen:
     return Seen(Allowance(lots, frozenset(kept)), tuple(prices), tuple(blocked))
 
 
+def is_ill_at_best(state: State, account: Account) -> bool:
+    """Tell whether an account is below maintenance even if each price that blocks is the better one for it.
+
+    A line that liquidation may not use has an old trusted price and a newer one in doubt. Only who is ill at both may
+    lose what its other, good prices are worth: old and new prices of different names do not add up to a verdict.
+    """
+    best = state.valuation.copy()
+    for line, index, is_market in _lines_held(state, account):
+        if not line.obstacle("liquidate") or line.latest in (0, line.trusted):
+            continue
+        healths = []
+        for ticks in (line.trusted, line.latest):
+            (best.set_mark if is_market else best.set_price)(index, ticks)
+            healths.append((measure(account, best, MAINTENANCE).health, ticks))
+        (best.set_mark if is_market else best.set_price)(index, max(healths)[1])
+    return measure(account, best, MAINTENANCE).health < 0
+
+
 def _lines_held(state: State, account: Account) -> Iterator[tuple[Line, int, bool]]:
     """Yield the lines behind an account's positions and balances, with index and whether it is a market."""
     oracle = state.oracle
@@ -134,6 +154,14 @@ def guarded_names(state: State) -> frozenset[str]:
         return frozenset()
     lines = state.oracle.markets.values()
     return frozenset(line.name for line in lines if line.state >= GUARDED and line.breaker_rules.liquidation_share)
+
+
+def waiting_names(state: State) -> frozenset[str]:
+    """Return the lines whose latest price liquidation may not use."""
+    if state.oracle is None:
+        return frozenset()
+    markets, assets = state.oracle.waiting()
+    return frozenset(line.name for line in (*markets, *assets))
 
 
 def spend_budget(state: State, index: int, lots: int) -> None:

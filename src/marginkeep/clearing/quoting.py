@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from marginkeep.clearing.events import BookObserved, OracleChanged, PriceAnnounced, PricesSet, QuotesTaken
+from marginkeep.clearing.events import (
+    BookObserved,
+    MarketHeld,
+    OracleChanged,
+    PriceAnnounced,
+    PricesSet,
+    QuotesTaken,
+)
 from marginkeep.clearing.opening import Opening
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.oracle.source_rows import INTAKES, TAKEN
-from marginkeep.rulebook.oracle_rules import MARKET_STATES
+from marginkeep.rulebook.oracle_rules import MARKET_STATES, OPEN
 from marginkeep.units import rate_floor
 
 if TYPE_CHECKING:
@@ -99,6 +106,7 @@ def halt(tx: Transaction, command: Halt) -> None:
     oracle = _require_oracle(tx)
     index = _market_or_all(tx, oracle, command.market)
     oracle.hold(index, MARKET_STATES.index(command.state), tx.state.now_ns)
+    tx.events.append(MarketHeld(market=command.market, state=command.state))
     move(tx, oracle.look_again(oracle.markets if index is None else [index], tx.state.now_ns))
 
 
@@ -107,6 +115,7 @@ def resume(tx: Transaction, command: Resume) -> None:
     oracle = _require_oracle(tx)
     index = _market_or_all(tx, oracle, command.market)
     oracle.release(index)
+    tx.events.append(MarketHeld(market=command.market, state=MARKET_STATES[OPEN]))
     move(tx, oracle.look_again(oracle.markets if index is None else [index], tx.state.now_ns))
 
 

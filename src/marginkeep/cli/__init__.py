@@ -9,6 +9,7 @@ import click
 from marginkeep import __version__
 from marginkeep.cli.demo import demo
 from marginkeep.cli.health import health
+from marginkeep.cli.lab import lab
 from marginkeep.cli.oracle import oracle
 from marginkeep.cli.replay import replay
 from marginkeep.cli.rules import rules
@@ -28,7 +29,7 @@ def command() -> None:
     """
 
 
-for subcommand in (health, replay, demo, rules, oracle):
+for subcommand in (health, replay, demo, rules, oracle, lab):
     command.add_command(subcommand)
 
 

@@ -92,6 +92,7 @@ def run_policy(
     """
     winners = population.winners
     done: list[Deleveraged] = []
+    gaps: list[int] = []
     relief = np.zeros(len(winners), np.int64)
     profit = 0
     for wave, lots in zip(waves, lots_of(waves), strict=True):
@@ -99,12 +100,23 @@ def run_policy(
         needed = Fraction(wave.needed, max(1, lots))
         closed = allocate(policy, winners, lots, overlaps(winners, taken))
         event = Deleveraged(lots, winners.accounts, closed, needed, taken, A_LOT)
-        left = after_close(winners, closed, audit([event]))
+        figures = audit([event])
+        left = after_close(winners, closed, figures)
+        gaps.append(figures.taken - figures.needed)
         relief[winners.accounts] += winners.relief - left.relief
         profit += int((winners.profits - left.profits).sum())
         done.append(event)
         winners = _still_open(left)
-    return _concluded(PRODUCTION if production else policy, population, done, relief, profit)
+    name, figures, hurt = PRODUCTION if production else policy, audit(done), relief < 0
+    return PolicyRun(
+        name=name,
+        figures=figures,
+        waves=tuple(gaps),
+        leverage=float(np.median(population.leverages[figures.accounts])) if figures.count else 0.0,
+        hedges=int(np.count_nonzero(hurt)),
+        health_lost=-int(relief[hurt].sum()),
+        profit=profit,
+    )
 
 
 def after_close(winners: Winners, closed: NDArray[np.int64], figures: Audit) -> Winners:
@@ -135,23 +147,6 @@ def _still_open(winners: Winners) -> Winners:
     rows = np.flatnonzero(winners.profits > 0)
     names = ("accounts", "sizes", "profits", "equities", "notionals", "relief")
     return Winners(**{name: getattr(winners, name)[rows] for name in names})
-
-
-def _concluded(
-    name: str, population: Population, done: list[Deleveraged], relief: NDArray[np.int64], profit: int
-) -> PolicyRun:
-    figures = audit(done)
-    hurt = relief < 0
-    singles = [audit([event]) for event in done]
-    return PolicyRun(
-        name=name,
-        figures=figures,
-        waves=tuple(one.taken - one.needed for one in singles),
-        leverage=float(np.median(population.leverages[figures.accounts])) if figures.count else 0.0,
-        hedges=int(np.count_nonzero(hurt)),
-        health_lost=-int(relief[hurt].sum()),
-        profit=profit,
-    )
 
 
 def prove_identity(winners: Winners, budget: int) -> Identity | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from marginkeep.lab.quote_paths import QuotePath
     from marginkeep.oracle.lines import Line
     from marginkeep.oracle.oracle import Oracle
+    from marginkeep.oracle.price_seen import PriceSeen
 
 CHANGES_KEPT: Final = 20_000
 """Most changes of quality, state, peg and source of one run that are kept one by one; all are counted."""
@@ -152,6 +153,11 @@ class DrilledRun:
         elif isinstance(event, Halted):
             raise InvariantViolation(f"the self-check halted the house at tick {tick + 1}: {event.report}")
 
+    def seen(self, names: list[str]) -> dict[str, PriceSeen]:
+        """Return how the house sees some of its prices now."""
+        evidence, now_ns = self.oracle.evidence, self.house.state.now_ns
+        return {line.name: evidence.seen(line, now_ns) for line in self._lines if line.name in names}
+
     def figures(self) -> dict[str, int]:
         """Return the sums of the run so far; amounts in reporting units."""
         closed = self.closed.values()
@@ -180,12 +186,14 @@ class Glimpse:
     health : collateral less requirement at maintenance, reporting units
     requirement : at maintenance
     waits : the margin call that stands in for a liquidation which may not be done; None when there is none
+    prices : how that house saw the prices that the other one acted on, by name
     """
 
     tick: int
     health: int
     requirement: int
     waits: MarginCalled | None
+    prices: dict[str, PriceSeen]
 
 
 @dataclass(slots=True)
@@ -216,19 +224,19 @@ class Drill:
             if stopped():
                 return
             news = (self.healthy.step(tick), self.faulted.step(tick))
-            for names, other in zip(news, (self.faulted, self.healthy), strict=True):
+            for names, own, other in zip(news, (self.healthy, self.faulted), (self.faulted, self.healthy), strict=True):
                 for name in names:
                     if name not in other.closed:
-                        self.glimpses[name] = _look(other, name, tick)
+                        self.glimpses[name] = _look(other, name, tick, own.closed[name].first)
             self.done = tick + 1
             progress(self.done)
 
 
-def _look(run: DrilledRun, name: str, tick: int) -> Glimpse:
+def _look(run: DrilledRun, name: str, tick: int, acted: Liquidated) -> Glimpse:
     state = run.house.state
     found = measure(state.book.read(state.index[name]), state.valuation, MAINTENANCE)
     waits = run.calls[name] if found.health < 0 and name in state.called else None
-    return Glimpse(tick, found.health, found.requirement, waits)
+    return Glimpse(tick, found.health, found.requirement, waits, run.seen([price.name for price in acted.prices]))
 
 
 def worst_quality(flags: int) -> str:

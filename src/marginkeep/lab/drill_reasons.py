@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import ceil, floor
 from typing import TYPE_CHECKING, Final
 
-from marginkeep.lab.drill import worst_quality
 from marginkeep.lab.oracle_study_summary import duration_text
 from marginkeep.lab.stories import _Money, _price
 from marginkeep.lab.summary import format_time
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from marginkeep.oracle.price_seen import PriceSeen
 
 BASIS_POINTS: Final = 10_000
+NS_PER_SECOND: Final = 10**9
 WHOLE_PERCENT: Final = 100
 _USED: Final = "used"
 _VALID: Final = "valid"
@@ -59,8 +59,7 @@ class Reasons:
         spare = f"{_share(glimpse)} to spare" if glimpse.health >= 0 else "nothing could be sold"
         if seen is None:
             return spare
-        faulted = self._drill.faulted
-        quality = worst_quality(int(faulted.flags[glimpse.tick, faulted.names.index(seen.name)]))
+        quality = (seen if came_first else glimpse.prices[seen.name]).quality
         shown = seen.name if quality == _VALID else f"{seen.name} {quality}"
         return f"{shown} {furthest:+,.1f} bp; {spare}"
 
@@ -76,7 +75,7 @@ class Reasons:
         )
         return (
             decided,
-            *(self._compared(seen, glimpse.tick, came_first=came_first) for seen in event.prices),
+            *(self._compared(seen, account, came_first=came_first) for seen in event.prices),
             self._meanwhile(glimpse, there),
             self._faults_at(at_ns),
             *(self._spread_words(account) if came_first else ()),
@@ -132,26 +131,26 @@ class Reasons:
     def _priced(self, seen: PriceSeen) -> str:
         return f"{seen.name} {_price(self._drill.healthy.house.state, seen.name, seen.price)}"
 
-    def _compared(self, seen: PriceSeen, tick: int, *, came_first: bool) -> str:
-        """Say what a price was in one run, with its sources, and what in the other."""
-        other = self._drill.healthy if came_first else self._drill.faulted
-        column = other.names.index(seen.name)
-        price = _price(other.house.state, seen.name, int(other.prices[tick, column]))
-        move = self._basis_points(seen.name, tick)
-        words = "the same" if not move else f"{abs(move):.1f} bp {'higher' if move > 0 else 'lower'} with the faults"
-        quality = worst_quality(int(other.flags[tick, column]))
-        there = f"{'fault-free' if came_first else 'with the faults'} {price} ({quality})"
-        return f"{self._priced(seen)} ({_standing(seen)}), {there}: {words}; {self._sources(seen)}"
+    def _compared(self, seen: PriceSeen, account: str, *, came_first: bool) -> str:
+        """Say what a price was in one run, and what in the other, with the sources of the run with faults."""
+        other = self._drill.glimpses[account].prices[seen.name]
+        move = self._basis_points(seen.name, self._drill.glimpses[account].tick)
+        words = "the same" if not move else f"{abs(move):,.1f} bp {'higher' if move > 0 else 'lower'} with the faults"
+        price = _price(self._drill.healthy.house.state, other.name, other.price)
+        there = f"{'fault-free' if came_first else 'with the faults'} {price} ({_standing(other)})"
+        sources = self._sources(seen if came_first else other)
+        return f"{self._priced(seen)} ({_standing(seen)}), {there}, {words}: {sources}"
 
     def _sources(self, seen: PriceSeen) -> str:
-        """Say of the sources of the decision which were used, and of the others why not."""
+        """Say how many sources were used, and of the others why not."""
         unit = self._lines[seen.name].source.feed.unit
         used = [source.source for source in seen.sources if source.use == _USED]
         words = [f"{len(used)} of {len(seen.sources)} sources used"]
         for source in seen.sources:
             if source.use != _USED:
                 price = format_exact(source.price * unit, 9)
-                words.append(f"{source.source} {source.use}, {price} from {duration_text(source.age_ns)} before")
+                age = f"{source.age_ns / NS_PER_SECOND:,.1f}s"
+                words.append(f"{source.source} {source.use}, {price} of {age} ago")
         return ", ".join(words)
 
     def _basis_points(self, name: str, tick: int) -> float:

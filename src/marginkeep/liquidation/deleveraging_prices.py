@@ -85,7 +85,7 @@ def bankruptcy_prices(account: Account, valuation: Valuation) -> dict[int, int |
         market = valuation.tables.markets[index]
         x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
         size, mark = account.positions[index].size, valuation.marks[index]
-        prices[index] = bankruptcy_price(market, size, mark, floor_div(share * y, x)) if x else None
+        prices[index] = bankruptcy_price(market, size, mark, ceil_div(share * y, x)) if x else None
     return prices
 
 

@@ -1,9 +1,9 @@
-"""First form of liquidation: reduce to the target level by the smallest sufficient size, at mark less slippage.
+"""Reducing an account: the smallest sufficient closes at mark less slippage, until it is back at its target.
 
-Legs are taken in the order of the requirement they release, largest first; each is closed by the smallest size that
-restores health at the target level, or whole when that is not enough. When all positions are gone and debts remain,
-holdings are sold against them. Penalties are taken only from what the account has left. The full ladder (call, soft,
-auction) will stand beside this module and end in the same plan.
+Legs are taken by health restored per unit of cost. Each is closed by the smallest size that restores health at the
+target level, or whole when that is not enough. When all positions are gone and debts remain, holdings are sold against
+them. Penalties are taken only from what the account has left, and never beyond what heals: every close that leaves
+requirement behind raises the health factor, or takes no penalty at all and the account is on its way to be closed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from marginkeep.book.fills import book_funding, fill_position
-from marginkeep.book.health import equity, measure, size_requirement
+from marginkeep.liquidation.incentive import healing_cost
 from marginkeep.liquidation.sizing import smallest_sufficient
-from marginkeep.margin.tiered import convert_floor
+from marginkeep.liquidation.trial import Trial
+from marginkeep.margin.tiered import convert_floor, notional
 from marginkeep.rulebook.model import MAINTENANCE, TARGET
 from marginkeep.units import RATE_ONE, ceil_div, floor_div, rate_ceil, rate_floor
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from marginkeep.book.account import Account
     from marginkeep.book.valuation import Valuation
-    from marginkeep.rulebook import AssetTable, LiquidationTerms, MarketTable
+    from marginkeep.liquidation.trial import Closed
+    from marginkeep.rulebook import AssetTable, MarketTable
+    from marginkeep.rulebook.ladder_rules import ImpactRules
 
 
 class Close(NamedTuple):
@@ -58,16 +60,22 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may be used of an account now.
+    """What may be used of an account now, and what it costs.
 
     Attributes
     ----------
     lots : by market, the most that may be closed; a market that is not named has no bound
     kept : assets that may be neither sold nor bought
+    impacts : by market, what closing much costs beyond slippage
+    dust : a position that would be worth less than this afterwards, in reporting units, is closed whole
+    penalty : rate instead of the rulebook's; None = the rulebook's
     """
 
     lots: Mapping[int, int] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()
+    impacts: Mapping[int, ImpactRules] = field(default_factory=dict)
+    dust: int = 0
+    penalty: int | None = None
 
 
 _EVERYTHING: Final = Allowance()
@@ -81,74 +89,112 @@ def plan_reduction(account: Account, valuation: Valuation, allowance: Allowance 
     account : below maintenance; open orders must have been released before
     valuation : current prices
     """
-    state = account.copy()
+    trial = Trial(account, valuation)
     steps: list[Close | Sale] = []
-    for index in _leg_order(state, valuation):
-        if measure(state, valuation, TARGET).health >= 0:
+    for index in _leg_order(trial, allowance):
+        if trial.health >= 0:
             break
-        most = allowance.lots.get(index, abs(state.positions[index].size))
+        most = allowance.lots.get(index, abs(trial.account.positions[index].size))
         if most > 0:
-            steps.append(_reduce_leg(state, valuation.tables.markets[index], most, valuation))
-    for owed in _debt_order(state, valuation):
-        for asset in _holding_order(state, valuation):
+            steps.append(_reduce_leg(trial, valuation.tables.markets[index], most, allowance))
+    for owed in _debt_order(trial):
+        for asset in _holding_order(trial):
             if asset in allowance.kept or owed in allowance.kept:
                 continue
-            if state.balances[owed] >= 0 or measure(state, valuation, TARGET).health >= 0:
+            if trial.account.balances[owed] >= 0 or trial.health >= 0:
                 break
-            steps.append(_sell_holding(state, asset, owed, valuation))
-    return Plan(tuple(steps), state)
+            steps.append(_sell_holding(trial, asset, owed, allowance))
+    return Plan(tuple(steps), trial.account)
 
 
-def _leg_order(account: Account, valuation: Valuation) -> list[int]:
-    """Return markets by the maintenance requirement that closing them releases, largest first."""
+def _leg_order(trial: Trial, allowance: Allowance) -> list[int]:
+    """Return markets by the requirement that closing them releases per unit of what that costs, highest first."""
+    valuation = trial.valuation
 
-    def released(index: int) -> int:
+    def rank(index: int) -> tuple[int, int, int]:
         market = valuation.tables.markets[index]
-        x, y = valuation.market_x[index], valuation.market_y[index]
-        required = size_requirement(market, MAINTENANCE, account.positions[index].size, x, y)
-        return -convert_floor(-required, valuation.asset_x[market.settle], valuation.asset_y[market.settle])
+        size = trial.account.positions[index].size
+        released = trial.required(index)
+        value = notional(size, valuation.market_x[index], valuation.market_y[index])
+        worth = convert_floor(value, valuation.asset_x[market.settle], valuation.asset_y[market.settle])
+        terms = market.market.liquidation
+        rate = terms.penalty if allowance.penalty is None else allowance.penalty
+        rate += slippage_of(market, abs(size), allowance)
+        cost = rate_ceil(worth, rate)
+        return -(released * RATE_ONE // cost if cost else RATE_ONE * RATE_ONE), -released, index
 
-    legs = [index for index, position in account.positions.items() if position.size]
-    return sorted(legs, key=lambda index: (-released(index), index))
+    return sorted((index for index, position in trial.account.positions.items() if position.size), key=rank)
 
 
-def _reduce_leg(state: Account, market: MarketTable, most: int, valuation: Valuation) -> Close:
-    """Close the smallest sufficient part of one position, at most `most` lots; changes `state`."""
-    held = state.positions[market.index].size
+def _reduce_leg(trial: Trial, market: MarketTable, most: int, allowance: Allowance) -> Close:
+    """Close the smallest sufficient part of one position, at most `most` lots; changes `trial`."""
+    held = trial.account.positions[market.index].size
     side = -1 if held > 0 else 1
 
     def health_after(lots: int) -> int:
-        trial = state.copy()
-        close_position(trial, market, side * lots, valuation)
-        return measure(trial, valuation, TARGET).health
+        if lots == 0:
+            return trial.health
+        leg, penalty = _priced(trial, market, side * lots, allowance)
+        return trial.health_after(market, leg, penalty)
 
     closable = min(abs(held), most)
-    stops = [stop for stop in _tier_stops(market, abs(held), valuation) if stop < closable]
+    stops = [stop for stop in _tier_stops(market, abs(held), trial.valuation) if stop < closable]
     lots = smallest_sufficient(closable, health_after, stops)
-    return close_position(state, market, side * lots, valuation)
+    if closable == abs(held) and _leaves_dust(market, abs(held) - lots, trial.valuation, allowance):
+        lots = closable
+    return close_leg(trial, market, side * lots, allowance)
+
+
+def _leaves_dust(market: MarketTable, left: int, valuation: Valuation, allowance: Allowance) -> bool:
+    if not left or not allowance.dust:
+        return False
+    value = notional(left, valuation.market_x[market.index], valuation.market_y[market.index])
+    x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
+    return convert_floor(value, x, y) < allowance.dust
 
 
 def _tier_stops(market: MarketTable, held: int, valuation: Valuation) -> list[int]:
     """Return the sizes whose closing leaves a position just below a tier's floor, rising."""
+    if len(market.tiers[TARGET]) == 1:
+        return []
     x, y = valuation.market_x[market.index], valuation.market_y[market.index]
     floors = [row[0] for row in reversed(market.tiers[TARGET]) if row[0]]
     kept = [floor - 1 if market.by_size else (floor - 1) * y // x for floor in floors]
     return [held - lots for lots in kept if 0 < lots < held]
 
 
-def close_position(state: Account, market: MarketTable, size: int, valuation: Valuation) -> Close:
-    """Trade against a position at mark less slippage and take the penalty; changes `state`."""
-    position = state.positions[market.index]
-    terms = market.market.liquidation
-    price = slipped_price(valuation.marks[market.index], terms.slippage, selling=size < 0)
-    paid, _ = book_funding(position, valuation.funding_index(market.index, position.size))
-    fill = fill_position(market, position, size, price)
-    value = abs(fill.cost)
-    balance = state.balances.get(market.settle, 0) + paid + fill.realised
-    state.balances[market.settle] = balance
-    penalty = _affordable(state, value, terms, market.settle, valuation)
-    state.balances[market.settle] = balance - penalty
-    return Close(market.index, size, price, value, fill.realised, penalty)
+def close_leg(trial: Trial, market: MarketTable, size: int, allowance: Allowance = _EVERYTHING) -> Close:
+    """Trade against a position at mark less slippage and take the penalty; changes `trial`."""
+    leg, penalty = _priced(trial, market, size, allowance)
+    trial.keep(market, leg, penalty)
+    return Close(market.index, size, leg.price, abs(leg.cost), leg.realised, penalty)
+
+
+def _priced(trial: Trial, market: MarketTable, size: int, allowance: Allowance) -> tuple[Closed, int]:
+    """Return a close of `size` lots and the penalty it can bear, in settle units."""
+    valuation = trial.valuation
+    slippage = slippage_of(market, abs(size), allowance)
+    leg = trial.closed(market, size, slipped_price(valuation.marks[market.index], slippage, selling=size < 0))
+    rate = market.market.liquidation.penalty if allowance.penalty is None else allowance.penalty
+    wanted = rate_ceil(abs(leg.cost), rate)
+    if not wanted:
+        return leg, 0
+    x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
+    lost = -convert_floor(-leg.lost, x, y)
+    before = trial.settled()
+    released = trial.released(market, leg.position.size)
+    healing = healing_cost(before.collateral, before.requirement, released)
+    left = min(healing, trial.equity()) - lost
+    return leg, min(wanted, convert_floor(max(0, left), y, x))
+
+
+def slippage_of(market: MarketTable, lots: int, allowance: Allowance) -> int:
+    """Return what a forced trade of so many lots loses against the mark, as a rate, at most one half."""
+    slippage = market.market.liquidation.slippage
+    impact = allowance.impacts.get(market.index)
+    if impact is not None:
+        slippage += ceil_div(impact.impact * lots, impact.depth)
+    return min(slippage, RATE_ONE // 2)
 
 
 def slipped_price(mark: int, slippage: int, selling: bool) -> int:
@@ -158,60 +204,62 @@ def slipped_price(mark: int, slippage: int, selling: bool) -> int:
     return rate_ceil(mark, RATE_ONE + slippage)
 
 
-def _affordable(state: Account, value: int, terms: LiquidationTerms, settle: int, valuation: Valuation) -> int:
-    """Return the penalty on `value`, at most what the account's equity still covers, in units of `settle`."""
-    wanted = rate_ceil(value, terms.penalty)
-    left = max(0, equity(state, valuation))
-    return min(wanted, convert_floor(left, valuation.asset_y[settle], valuation.asset_x[settle]))
-
-
-def _debt_order(state: Account, valuation: Valuation) -> list[int]:
+def _debt_order(trial: Trial) -> list[int]:
     """Return owed assets, the largest value first."""
-    owed = [asset for asset, amount in state.balances.items() if amount < 0]
-    return sorted(owed, key=lambda asset: (_worth(state, asset, valuation), asset))
+    owed = [asset for asset, amount in trial.account.balances.items() if amount < 0]
+    return sorted(owed, key=lambda asset: (_worth(trial, asset), asset))
 
 
-def _holding_order(state: Account, valuation: Valuation) -> list[int]:
-    """Return held assets, the largest value first."""
-    held = [asset for asset, amount in state.balances.items() if amount > 0 and valuation.prices[asset]]
-    return sorted(held, key=lambda asset: (-_worth(state, asset, valuation), asset))
+def _holding_order(trial: Trial) -> list[int]:
+    """Return held assets, the worst-weighted first (selling it restores most health), then the largest value."""
+    assets = trial.valuation.tables.assets
+    held = [asset for asset, amount in trial.account.balances.items() if amount > 0 and trial.valuation.prices[asset]]
+    return sorted(held, key=lambda asset: (assets[asset].weight[MAINTENANCE], -_worth(trial, asset), asset))
 
 
-def _worth(state: Account, asset: int, valuation: Valuation) -> int:
-    return convert_floor(state.balances[asset], valuation.asset_x[asset], valuation.asset_y[asset])
+def _worth(trial: Trial, asset: int) -> int:
+    valuation = trial.valuation
+    return convert_floor(trial.account.balances[asset], valuation.asset_x[asset], valuation.asset_y[asset])
 
 
-def _sell_holding(state: Account, asset: int, owed: int, valuation: Valuation) -> Sale:
-    """Sell the smallest sufficient part of a holding against a debt; changes `state`."""
-    table = valuation.tables.assets[asset]
-    most = min(state.balances[asset], _amount_to_repay(state, table, owed, valuation))
+def _sell_holding(trial: Trial, asset: int, owed: int, allowance: Allowance) -> Sale:
+    """Sell the smallest sufficient part of a holding against a debt; changes `trial`."""
+    table = trial.valuation.tables.assets[asset]
+    most = min(trial.account.balances[asset], _amount_to_repay(trial, table, owed))
 
     def health_after(amount: int) -> int:
-        trial = state.copy()
-        sell_asset(trial, table, amount, owed, valuation)
-        return measure(trial, valuation, TARGET).health
+        sale = _sale(trial, table, amount, owed, allowance)
+        return trial.health_after_swap(asset, amount, owed, sale.proceeds - sale.penalty)
 
-    return sell_asset(state, table, smallest_sufficient(most, health_after), owed, valuation)
+    return sell_holding(trial, table, smallest_sufficient(most, health_after), owed, allowance)
 
 
-def _amount_to_repay(state: Account, table: AssetTable, owed: int, valuation: Valuation) -> int:
+def sell_holding(trial: Trial, table: AssetTable, amount: int, owed: int, allowance: Allowance = _EVERYTHING) -> Sale:
+    """Give an amount of an asset for the owed asset at its price less slippage; changes `trial`."""
+    sale = _sale(trial, table, amount, owed, allowance)
+    trial.swap(table.index, sale.amount, owed, sale.proceeds - sale.penalty)
+    return sale
+
+
+def _amount_to_repay(trial: Trial, table: AssetTable, owed: int) -> int:
     """Return how much of an asset repays the whole debt, slippage and penalty included, rounded up."""
     terms = table.asset.liquidation
     kept = rate_floor(RATE_ONE - terms.slippage, RATE_ONE - terms.penalty)
-    debt = -_worth(state, owed, valuation)
-    x, y = valuation.asset_x[table.index], valuation.asset_y[table.index]
+    debt = -_worth(trial, owed)
+    x, y = trial.valuation.asset_x[table.index], trial.valuation.asset_y[table.index]
     return max(1, ceil_div((debt + 1) * y * RATE_ONE, x * kept) + 1)
 
 
-def sell_asset(state: Account, table: AssetTable, amount: int, owed: int, valuation: Valuation) -> Sale:
-    """Give an amount of an asset for the owed asset at its price less slippage; changes `state`."""
-    terms = table.asset.liquidation
+def _sale(trial: Trial, table: AssetTable, amount: int, owed: int, allowance: Allowance) -> Sale:
+    """Return the sale of an amount at its price less slippage, with the penalty that the account can bear."""
+    valuation, terms = trial.valuation, table.asset.liquidation
     x, y = valuation.asset_x[table.index], valuation.asset_y[table.index]
-    worth = rate_floor(convert_floor(amount, x, y), RATE_ONE - terms.slippage)
-    proceeds = floor_div(worth * valuation.asset_y[owed], valuation.asset_x[owed])
-    state.balances[table.index] -= amount
-    state.balances[owed] += proceeds
-    penalty = _affordable(state, proceeds, terms, owed, valuation)
-    state.balances[owed] -= penalty
+    worth = convert_floor(amount, x, y)
+    got = rate_floor(worth, RATE_ONE - terms.slippage)
+    proceeds = floor_div(got * valuation.asset_y[owed], valuation.asset_x[owed])
+    rate = terms.penalty if allowance.penalty is None else allowance.penalty
+    left = max(0, trial.equity() - (worth - got))
+    afford = convert_floor(left, valuation.asset_y[owed], valuation.asset_x[owed])
+    penalty = min(rate_ceil(proceeds, rate), afford)
     price = slipped_price(valuation.prices[table.index], terms.slippage, selling=True)
     return Sale(table.index, amount, price, owed, proceeds, penalty)

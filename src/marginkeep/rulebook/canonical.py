@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from marginkeep.rulebook.grid import exact_text
+from marginkeep.rulebook.ladder_canonical import ladder_lines, ladder_orders
 from marginkeep.rulebook.model import LEVELS, Rulebook
 from marginkeep.rulebook.oracle_canonical import oracle_lines, oracle_orders
 from marginkeep.units import format_units
@@ -38,6 +39,7 @@ def canonical(rulebook: Rulebook) -> dict[str, str]:
         for name in sorted(table):
             lines.update(_flatten(f"{group}.{name}", table[name]))
     lines.update(oracle_lines(rulebook))
+    lines.update(ladder_lines(rulebook))
     return lines
 
 
@@ -70,7 +72,7 @@ def rulebook_hash(rulebook: Rulebook) -> str:
     """Return the SHA-256 of the canonical text, as hexadecimal.
 
     The order of assets and markets is part of it: it is the order of the engine's tables. So is that of the oracle's
-    names, where it has rules.
+    names, and of the ladder's, where it has rules.
     """
     body: dict[str, Any] = {
         "parameters": canonical(rulebook),
@@ -78,6 +80,8 @@ def rulebook_hash(rulebook: Rulebook) -> str:
     }
     if rulebook.oracle is not None:
         body["oracle order"] = oracle_orders(rulebook.oracle)
+    if rulebook.ladder is not None:
+        body["ladder order"] = ladder_orders(rulebook.ladder)
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -87,7 +91,8 @@ def compare(before: Rulebook, after: Rulebook) -> tuple[Difference, ...]:
     Order is the order of the engine's tables: no figure depends on it, but a snapshot holds indices.
     """
     old, new = canonical(before), canonical(after)
-    orders, new_orders = oracle_orders(before.oracle), oracle_orders(after.oracle)
+    orders = {**oracle_orders(before.oracle), **ladder_orders(before.ladder)}
+    new_orders = {**oracle_orders(after.oracle), **ladder_orders(after.ladder)}
     return (
         *_differences(old, new),
         *_order_difference("assets order", before.assets, after.assets),

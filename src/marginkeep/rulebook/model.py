@@ -16,6 +16,7 @@ from marginkeep.units import RATE_ONE, to_units
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from marginkeep.rulebook.ladder_rules import LadderRules
     from marginkeep.rulebook.oracle_rules import OracleRules
 
 INITIAL: Final = 0
@@ -117,11 +118,12 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """All assets and markets, the asset in which accounts are reported, and what makes a price one to act on.
+    """All assets and markets, the asset in which accounts are reported, and the rules of prices and of ill accounts.
 
     Attributes
     ----------
     oracle : None where prices come from outside, as they are
+    ladder : None where an account below maintenance is reduced at once, and one fund without limits bears losses
     """
 
     name: str
@@ -129,6 +131,7 @@ class Rulebook:
     assets: Mapping[str, Asset]
     markets: Mapping[str, Market]
     oracle: OracleRules | None = None
+    ladder: LadderRules | None = None
 
     def asset(self, name: str) -> Asset:
         """Return an asset, or raise `InputError` naming those that exist."""

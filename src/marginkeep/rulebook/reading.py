@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from marginkeep.errors import RulebookError
 from marginkeep.rulebook.assets import read_asset
 from marginkeep.rulebook.fields import Fields
+from marginkeep.rulebook.ladder_reading import read_ladder
 from marginkeep.rulebook.levels import read_shares
 from marginkeep.rulebook.markets import read_market
 from marginkeep.rulebook.model import Rulebook
@@ -94,8 +95,11 @@ def read_rulebook(table: dict[str, Any], default_name: str = "rulebook") -> Rule
     oracle = None
     if fields.take("oracle", None) is not None:
         oracle = read_oracle(fields.sub("oracle"), reporting, assets, markets, shares)
+    ladder = None
+    if fields.take("ladder", None) is not None:
+        ladder = read_ladder(fields.sub("ladder"), assets[reporting], assets, markets)
     fields.finish()
-    return Rulebook(name, reporting, assets, markets, oracle)
+    return Rulebook(name, reporting, assets, markets, oracle, ladder)
 
 
 def find_reporting(fields: Fields, assets: list[str]) -> str:
