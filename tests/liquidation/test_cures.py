@@ -1,9 +1,7 @@
 import pytest
-from tests.houses import prices, rules, usd
+from tests.houses import LINEAR, usd
+from tests.liquidation.holdings import holding, valued
 
-from marginkeep.book import Valuation
-from marginkeep.book.account import Account, Position
-from marginkeep.book.fills import fill_position
 from marginkeep.liquidation.cures import (
     DepositCure,
     close_cure,
@@ -13,34 +11,10 @@ from marginkeep.liquidation.cures import (
     with_close,
     with_deposit,
 )
-from marginkeep.rulebook import build_tables
 
 BTC = {"tick": "0.01", "weight": {"initial": "0.9", "maintenance": "0.95"}, "max_price": "200000"}
 LOT_AT_TARGET = usd(49.4 * (0.015 - 0.0005))
 """What closing a lot at 49,400 adds to health at the target: its requirement less the taker fee."""
-
-
-def valued(btc=50_000, eth=3_000, **changes):
-    """The marks of the usual house."""
-    valuation = Valuation(build_tables(rules(**changes)))
-    stated = prices(btc, eth)
-    for name, ticks in stated.marks.items():
-        valuation.set_mark(valuation.tables.market_index[name], ticks)
-    for name, ticks in stated.prices.items():
-        valuation.set_price(valuation.tables.asset_index[name], ticks)
-    return valuation
-
-
-def holding(valuation, cash, *positions, **balances):
-    """An account with so many USD, units of other assets, and positions of (market, size, price)."""
-    indices = valuation.tables.asset_index
-    account = Account(balances={indices["USD"]: usd(cash)})
-    account.balances |= {indices[name]: amount for name, amount in balances.items()}
-    for name, size, price in positions:
-        market = valuation.tables.markets[valuation.tables.market_index[name]]
-        account.positions[market.index] = Position(funding_entry=valuation.funding[market.index])
-        fill_position(market, account.positions[market.index], size, price)
-    return account
 
 
 def called():
@@ -160,6 +134,29 @@ def test_the_smallest_size_is_found_where_a_profit_pays_a_debt_on_the_way(cash, 
         assert cure is None
     else:
         assert -cure.size == enough[0]
+
+
+def test_the_first_lot_is_enough_where_it_books_funding_that_repays_a_debt():
+    """A debt weighs more than the funding that repays it; closing more turns profit into what hardly counts."""
+    valuation = valued(btc=100_000, assets={"USD": {}, "BTC": {**BTC, "weight": "0.1", "debt_weight": "1.05"}})
+    account = holding(valuation, -1_950, ("BTC-INV", 2_000, 100_000), BTC=-(10**6))
+    market = valuation.tables.markets[valuation.tables.market_index["BTC-INV"]]
+    valuation.funding[market.index] = -505 * 10**9  # 1,010,000 units earned on 2,000 lots
+    healths = [missing_health(with_close(account, market, -size, valuation), valuation) for size in (0, 1, 2_000)]
+    assert healths[0] < 0 <= healths[1]
+    assert healths[2] < 0
+    assert close_cure(account, market, valuation).size == -1
+
+
+@pytest.mark.parametrize(("call", "target"), [("0.02", "0.015"), ("0.015", "0.02")])
+def test_a_cure_restores_both_levels_whichever_is_the_stricter(call, target):
+    tier = {"floor": "0", "initial": "0.03", "call": call, "maintenance": "0.01", "target": target}
+    valuation = valued(markets={"BTC-PERP": {**LINEAR, "tiers": [tier]}}, btc=None, eth=None)
+    valuation.set_mark(0, 500_000)
+    account = holding(valuation, 900, ("BTC-PERP", 1_000, 500_000))
+    found = find_cures(account, valuation)
+    assert found.deposits[0] == DepositCure(0, usd(100), usd(100))
+    assert found.closes[0].size == -100
 
 
 def test_funding_that_is_owed_is_booked_by_a_close():

@@ -208,6 +208,18 @@ def test_frozen_begins_one_nanosecond_after_the_limit_and_is_found_when_due() ->
     assert world.uses[3] == "frozen"
 
 
+def test_an_index_that_moves_on_without_a_frozen_source_may_leave_another_behind() -> None:
+    rules = {"aggregate": "trimmed_mean", "trim": 0, "frozen_after_ns": 5 * SECOND}
+    world = World(feed_rules(4, weights=[2, 2, 1, 1], **rules))
+    world.say(0, 100_000, 100_000, 100_000, 100_000)
+    world.say(SECOND, 100_000, 100_000, 99_000, 100_000)
+    world.say(2 * SECOND, 99_725, 99_725, 99_000, 98_500)
+    assert [row(world, source, MOVED_INDEX) for source in (2, 3)] == [99_833, 99_400]
+    # With both the index is 97,623, beyond the band of the first only; without that one it is 97,348.
+    world.say(10 * SECOND, 97_060, 97_060, 99_000, 98_500)
+    assert (world.index, world.uses) == (97_060, ["used", "used", "frozen", "frozen"])
+
+
 def test_nobody_is_frozen_where_prices_stand_still_from_the_first_quote_on() -> None:
     world = World(feed_rules(3, **FROZEN))
     for second in range(120):

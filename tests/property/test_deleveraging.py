@@ -17,6 +17,7 @@ from marginkeep.liquidation.deleveraging import (
     Winners,
     allocate,
     audit,
+    bankruptcy_price,
     bankruptcy_prices,
     lights,
     overlaps,
@@ -24,7 +25,7 @@ from marginkeep.liquidation.deleveraging import (
 from marginkeep.liquidation.deleveraging_filling import water_fill
 from marginkeep.liquidation.deleveraging_order import falling
 from marginkeep.margin.tiered import signed_value
-from tests.property.strategies import houses, up_to, within
+from tests.property.strategies import houses, rulebooks, up_to, valuations, within
 
 POLICIES = ("queue", "pro_rata", "risk_aware", "portfolio_aware")
 LARGE = 2**52
@@ -306,3 +307,23 @@ def test_closing_everything_at_its_bankruptcy_price_leaves_nothing_or_barely_mor
     left = equity(after, valuation)
     if prices:
         assert 0 <= left <= slack
+
+
+@given(rulebooks().flatmap(valuations), st.data())
+def test_the_bankruptcy_price_is_the_nearest_tick_that_does_not_fall_short(valuation, data):
+    market = data.draw(st.sampled_from(valuation.tables.markets))
+    size = data.draw(within(10**6).filter(bool))
+    mark = valuation.marks[market.index]
+
+    def worth(price: int) -> int:
+        return signed_value(size, market.sign, *payoff_at(market, price))
+
+    wanted = worth(mark) - data.draw(within(2 * abs(worth(mark)) + 10))
+    price = bankruptcy_price(market, size, mark, worth(mark) - wanted)
+    if price is None:
+        beyond = market.sign < 0 and (wanted >= 0 if size > 0 else wanted <= 0)
+        assert beyond or (size < 0 and worth(1) < wanted)
+        return
+    assert worth(price) >= wanted
+    worse = price + (-1 if size > 0 else 1)
+    assert worse < 1 or worth(worse) < wanted

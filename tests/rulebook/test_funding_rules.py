@@ -241,3 +241,4 @@ def test_initial_margin_rises_from_its_own_rate_to_the_whole_value():
     assert scaled_initial(RATE_ONE // 5, 10**9, 100, 0) == RATE_ONE // 5
     assert scaled_initial(3 * RATE_ONE, 150, 100, 200) == 3 * RATE_ONE
     assert scaled_initial(0, 1, 0, 3, step=1_000) == 333_333_000
+    assert scaled_initial(RATE_ONE // 3, 200, 100, 200, step=1_000) == RATE_ONE

@@ -2,8 +2,11 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from marginkeep.errors import RulebookError
 from marginkeep.rulebook import read_rulebook
@@ -180,3 +183,68 @@ def test_a_move_beyond_every_model_is_refused_at_the_deadline():
     whole["ladder"]["calls"]["volatility"] = "10"
     with pytest.raises(RulebookError, match=r"ladder\.calls\.deadline is 3650d: a bound reaches a factor of e\^"):
         read_rulebook(whole)
+
+
+@st.composite
+def tables(draw):
+    """Draw a tier table near the bound, and how it is counted."""
+    rows, floor, maintenance = [], 0, draw(st.integers(0, 30))
+    move = largest_move(10 * MINUTE, RATE_ONE, 990_000_000)
+    for _ in range(draw(st.integers(1, 4))):
+        call = needed(maintenance * 10**6) + draw(st.integers(-1, 3)) * 10**6
+        call = max(call, maintenance * 10**6, *(row["call"] for row in rows), 0)
+        rows.append({"floor": floor, "call": call, "maintenance": maintenance * 10**6})
+        floor = floor * (RATE_ONE + move * draw(st.sampled_from([1, 2, 100]))) // RATE_ONE + draw(st.integers(1, 10**6))
+        maintenance += draw(st.integers(0, 30))
+    text = [
+        {"floor": str(row["floor"]), "initial": "0.5", "target": "0.5", "call": rate(row["call"])}
+        | {"maintenance": rate(row["maintenance"])}
+        for row in rows
+    ]
+    return text, draw(st.sampled_from(["marginal", "whole_position"])), draw(st.sampled_from(["quote", "base"]))
+
+
+def required(rows, level, kind, value):
+    """The requirement of a value, slice by slice."""
+    at = max(index for index, row in enumerate(rows) if Fraction(row["floor"]) <= value)
+    if kind == "whole_position":
+        return value * Fraction(rows[at][level])
+    ends = [*(Fraction(row["floor"]) for row in rows[1 : at + 1]), value]
+    return sum(
+        (end - Fraction(row["floor"])) * Fraction(row[level]) for row, end in zip(rows[: at + 1], ends, strict=True)
+    )
+
+
+def is_refused(whole):
+    """Tell whether the deadline, and nothing else, is refused."""
+    try:
+        read_rulebook(whole)
+    except RulebookError as error:
+        if not str(error).startswith("ladder.calls.deadline is 10m"):
+            raise
+        return True
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables(), st.lists(st.fractions(min_value=Fraction(1, 10), max_value=10**7, max_denominator=10), max_size=20))
+def test_an_accepted_deadline_covers_every_size_and_a_refused_one_fails_at_some(table, values):
+    rows, kind, unit = table
+    whole = changed("markets/BTC-PERP/tiers", rows, MINIMAL)
+    whole["markets"]["BTC-PERP"] |= {"tier_kind": kind, "tier_unit": unit, "liquidation": {"slippage": "0.004"}}
+    moved = 1 + Fraction(largest_move(10 * MINUTE, RATE_ONE, 990_000_000), RATE_ONE)
+
+    def covered(value):
+        left = required(rows, "call", kind, value) - (moved - 1) * value
+        by_value = unit == "quote"
+        after = required(rows, "maintenance", kind, value * (moved if by_value else 1)) * (1 if by_value else moved)
+        return left >= max(after, Fraction("0.005") * moved * value)  # slippage, and the impact of a tenth of depth
+
+    floors = [Fraction(row["floor"]) for row in rows[1:]]
+    near = [value for floor in floors for value in (floor, floor / moved, floor - Fraction(1, 10**6))]
+    between = [(low + high) / 2 for low, high in pairwise(sorted([Fraction(0), *near]))]
+    points = [value for value in (*near, *between, Fraction(10**14)) if value > 0]
+    if is_refused(whole):
+        assert not all(map(covered, points))
+    else:
+        assert all(map(covered, [*values, *points]))

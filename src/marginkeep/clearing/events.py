@@ -225,6 +225,7 @@ class Liquidated(Event, frozen=True, kw_only=True):
     notional, penalty : sums over the steps, in reporting units
     fund_paid, bad_debt : what the insurance fund paid and what nobody paid, in reporting units
     marks : market -> mark in ticks of every position held
+    rung : of the ladder, ``partial`` where the rulebook has none
     prices : where an oracle prices them: quality, sources and ages of what was seen, and what blocked a leg
     """
 
@@ -241,3 +242,4 @@ class Liquidated(Event, frozen=True, kw_only=True):
     steps: tuple[LiquidationStep, ...]
     rulebook: str
     prices: tuple[PriceSeen, ...] = ()
+    rung: str = "partial"

@@ -9,6 +9,7 @@ import msgspec
 
 from marginkeep.book.account import Account, Position
 from marginkeep.clearing.clearinghouse import Clearinghouse
+from marginkeep.clearing.ill import restore_ill
 from marginkeep.clearing.quoting import apply_pegs
 from marginkeep.clearing.state import Order, State
 from marginkeep.errors import InputError
@@ -37,6 +38,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "funding_dust": state.funding_dust,
             # As JSON: sums of price times time do not fit the 64 bits of a MessagePack integer.
             "oracle": None if state.oracle is None else msgspec.json.encode(state.oracle.save()),
+            "ill": [[name, ill.save()] for name, ill in sorted(state.ill.items())],
             "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
             "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
@@ -100,6 +102,7 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     if state.oracle is not None:
         state.oracle.restore(msgspec.json.decode(content["oracle"]))
         apply_pegs(state)
+    state.ill = {name: restore_ill(saved) for name, saved in content["ill"]}
     state.called = {name: tuple(blocked) for name, blocked in content["called"]}
     for name, mode, parent, balances, positions in content["accounts"]:
         held = {row[0]: Position(*row[1:]) for row in positions}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from marginkeep.book.limits import Limits
     from marginkeep.book.watch import Watch
+    from marginkeep.clearing.ill import Ill
     from marginkeep.oracle.oracle import Oracle
     from marginkeep.rulebook import Tables
 
@@ -71,6 +72,7 @@ class State:
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
+    ill : account -> where it stands on the ladder, for accounts that are not healthy
     called : account -> names whose price or state keeps it from being liquidated though it is below maintenance
     halted : why only risk-reducing commands are accepted; empty in normal times
     watch : triggers of all accounts, once the book is large; derived from the rest, so not part of the state
@@ -82,6 +84,7 @@ class State:
         "called",
         "funding_dust",
         "halted",
+        "ill",
         "index",
         "ledger",
         "limits",
@@ -119,6 +122,7 @@ class State:
         self.oracle = make_oracle(self.tables, self.limits)
         self.opening = Opening(self.oracle, self.valuation) if self.oracle else None
         self.called: dict[str, tuple[str, ...]] = {}
+        self.ill: dict[str, Ill] = {}
         self.watch: Watch | None = None
         self.watch_from = WATCH_FROM
 

@@ -65,7 +65,7 @@ def bankruptcy_price(market: MarketTable, size: int, mark: int, allotted: int) -
         if (wanted >= 0) == (size > 0) or not wanted:
             return None
         scaled, per_unit = size * market.numerator, -wanted * market.denominator
-        price = ceil_div(scaled, per_unit) if size > 0 else floor_div(scaled, per_unit)
+        price = floor_div(scaled, per_unit) if size > 0 else floor_div(scaled, per_unit)
     if size > 0:
         return max(1, price)
     return price if price >= 1 else None
@@ -85,7 +85,7 @@ def bankruptcy_prices(account: Account, valuation: Valuation) -> dict[int, int |
         market = valuation.tables.markets[index]
         x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
         size, mark = account.positions[index].size, valuation.marks[index]
-        prices[index] = bankruptcy_price(market, size, mark, ceil_div(share * y, x)) if x else None
+        prices[index] = bankruptcy_price(market, size, mark, floor_div(share * y, x)) if x else None
     return prices
 
 
