@@ -43,5 +43,6 @@ class Ill:
 
 def restore_ill(saved: list[Any]) -> Ill:
     """Return a saved standing."""
-    *own, auction = saved
-    return Ill(*own, None if auction is None else restore_auction(auction))
+    rung, since_ns, deadline_ns, reminded, reduced, due_ns, auction = saved
+    run = None if auction is None else restore_auction(auction)
+    return Ill(rung, since_ns, deadline_ns, reminded, reduced, due_ns, run)

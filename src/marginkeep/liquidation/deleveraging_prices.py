@@ -65,7 +65,7 @@ def bankruptcy_price(market: MarketTable, size: int, mark: int, allotted: int) -
         if (wanted >= 0) == (size > 0) or not wanted:
             return None
         scaled, per_unit = size * market.numerator, -wanted * market.denominator
-        price = floor_div(scaled, per_unit) if size > 0 else floor_div(scaled, per_unit)
+        price = ceil_div(scaled, per_unit) if size > 0 else floor_div(scaled, per_unit)
     if size > 0:
         return max(1, price)
     return price if price >= 1 else None

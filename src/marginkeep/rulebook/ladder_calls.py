@@ -192,12 +192,12 @@ def _first_gap(market: Market, move: int, cost: int) -> _Gap | None:
     """
     moved, by_value = Fraction(RATE_ONE + move, RATE_ONE), (market.payoff == "linear") == (market.tier_unit == "quote")
     floors = [tier.floor for tier in market.tiers]
-    breaks = sorted({*floors, *((floor * (1 / moved) for floor in floors) if by_value else ())})
+    breaks = sorted({*floors, *((Fraction(floor, moved) for floor in floors) if by_value else ())})
     between = [(low + high) * Fraction(1, 2) for low, high in pairwise(breaks)]
     for value in sorted([*between, *breaks[1:]]):
         after = _required(market, MAINTENANCE, value * moved if by_value else value)
         rest = Fraction(after, value * moved if by_value else value)
-        gap = _gap_at(_tier_of(market.tiers, value), _required(market, CALL, value) * (1 / value), rest, move, cost)
+        gap = _gap_at(_tier_of(market.tiers, value), Fraction(_required(market, CALL, value), value), rest, move, cost)
         if gap is not None:
             return gap
     last = market.tiers[-1].rates
