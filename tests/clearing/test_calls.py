@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from tests.oracle_houses import START, at, buy, calls, done, fund, health, line, liquidated, mark, opened, quotes, units
 
-from marginkeep.clearing import AddMargin, Clearinghouse, Deposit, SetPrices, restore_snapshot, take_snapshot
+from marginkeep.clearing import (
+    AddMargin,
+    Clearinghouse,
+    Deposit,
+    Liquidated,
+    SetPrices,
+    restore_snapshot,
+    take_snapshot,
+)
 from marginkeep.clearing.commands import Halt, Resume
 from marginkeep.clearing.events import MarginCalled
 
@@ -80,9 +88,11 @@ def test_when_the_doubtful_price_turns_out_wrong_the_call_is_forgotten():
     assert (liquidated(events), calls(events), house.state.called) == ([], [], {})
 
 
-def test_who_is_below_at_a_trusted_price_that_has_become_unusable_is_called():
-    """The account falls through another market, whose position is sold; BTC-PERP waits."""
+@pytest.mark.parametrize("watch_from", [0, 10**9])
+def test_who_is_below_at_a_trusted_price_that_has_become_unusable_is_called(watch_from):
+    """The account falls through another market, whose position is sold; BTC-PERP waits, and follows at its old price."""
     house = with_long()
+    house.state.watch_from = watch_from
     done(house, SetPrices(marks={"COIN-PERP": 1_000}))
     done(house, buy(house, "ann", "COIN-PERP", 50_000))
     done(house, quotes(START + 1, BTC=(49_100, 50_000, 50_900)))
@@ -94,6 +104,24 @@ def test_who_is_below_at_a_trusted_price_that_has_become_unusable_is_called():
         "it is below maintenance and liquidation waits (BTC-PERP: liquidation: its price is divergent" in call.because
     )
     assert house.state.called == {"ann": ("BTC-PERP",)}
+    events = done(house, quotes(START + 1.1, BTC=50_000))
+    assert (liquidated(events), house.state.called) == (["ann"], {})
+
+
+def test_collateral_of_unknown_worth_is_not_sold_until_its_price_may_be_used():
+    house = opened(feeds__ETH={"volatile_band": "0"})
+    fund(house, "ann", 1, "BTC")
+    done(house, buy(house, "ann", "ETH-PERP", 20_000))
+    done(house, quotes(START + 1, BTC=(49_100, 50_000, 50_900)))
+    events = done(house, quotes(START + 2, ETH=2_755))
+    (event,) = [event for event in events if isinstance(event, Liquidated)]
+    assert [(step.what, step.name) for step in event.steps] == [("close", "ETH-PERP")]
+    assert [(seen.name, bool(seen.blocked)) for seen in event.prices] == [("ETH-PERP", False), ("BTC", True)]
+    assert calls(events) == ["ann"]
+    assert house.state.called == {"ann": ("BTC",)}
+    (event,) = [event for event in done(house, quotes(START + 3, BTC=50_000)) if isinstance(event, Liquidated)]
+    assert [(step.what, step.name) for step in event.steps] == [("sell", "BTC")]
+    assert house.state.called == {}
 
 
 def test_a_halt_calls_whom_its_latest_price_will_liquidate_and_nobody_else():

@@ -213,9 +213,15 @@ class Watch:
         found: list[int] = np.nonzero(self.statuses[: self._book.count] == BREACHED)[0].tolist()
         return found
 
-    def is_breached(self, account: int) -> bool:
-        """Tell whether an account was below maintenance when it was last judged."""
-        return account < len(self.statuses) and bool(self.statuses[account] == BREACHED)
+    def is_called(self, account: int) -> bool:
+        """Tell whether an account was below call, and not below maintenance, when it was last judged."""
+        return bool(self.statuses[account] == CALLED)
+
+    def ill(self, include_called: bool) -> list[int]:
+        """Return every account below maintenance, or below call too, rising."""
+        found = self.statuses[: self._book.count] != HEALTHY
+        indices: list[int] = np.nonzero(found)[0].tolist()
+        return indices if include_called else self.breached()
 
     def take_unhealed(self) -> list[int]:
         """Return accounts that a command, or a liquidation that could sell nothing, has left below maintenance."""

@@ -31,6 +31,8 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
     whose prices may not be liquidated at is called instead, and tried again when they may; so is one that only the
     latest prices, which liquidation may not use yet, put below maintenance.
     """
+    if state.rulebook.ladder is not None:
+        return _climb(state, command, movement)
     events: list[Event] = []
     breached = _find_breached(state, command, movement)
     forget_healed(state, list(state.called))
@@ -45,6 +47,17 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
     if liquidated:
         state.watch.update([state.index[LIQUIDATOR], *liquidated])
     return (*events, *_check_itself(state, state.watch))
+
+
+def _climb(state: State, command: Command, movement: Movement | None) -> tuple[Event, ...]:
+    """Do the same where the rulebook has a ladder: everybody concerned is attended."""
+    from marginkeep.clearing.attendance import attend_all
+
+    forget_healed(state, list(state.called))
+    events = [*attend_all(state, command, movement), *call_at_latest(state)]
+    if movement is not None and movement.announced:
+        events.extend(call_early(state, movement.announced))
+    return (*events, *(() if state.watch is None else _check_itself(state, state.watch)))
 
 
 def _find_breached(state: State, command: Command, movement: Movement | None) -> list[int]:

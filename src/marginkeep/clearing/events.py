@@ -150,6 +150,23 @@ class PriceAnnounced(Event, frozen=True, kw_only=True):
     at_ns: int
 
 
+class DepositAsked(msgspec.Struct, frozen=True):
+    """A deposit of `amount` smallest units of an asset, worth `value` in reporting units."""
+
+    asset: str
+    amount: int
+    value: int
+
+
+class CloseAsked(msgspec.Struct, frozen=True):
+    """A trade of `size` lots (negative = sell) at `price` ticks, for a fee of `cost` reporting units."""
+
+    market: str
+    size: int
+    price: int
+    cost: int
+
+
 class MarginCalled(Event, frozen=True, kw_only=True):
     """An account must be topped up, and nothing is sold yet.
 
@@ -158,12 +175,42 @@ class MarginCalled(Event, frozen=True, kw_only=True):
     missing : below maintenance by this much, in reporting units: deposit at least that
     because : why it is called rather than liquidated
     prices : those behind it
+    deadline_ns : until when it may be cured before forced reduction begins; 0 = as soon as prices allow
+    deposits, closes : each of them cures it alone, cheapest first
+    soft_cost, soft_cost_high : what soft liquidation is expected to cost, and what it costs at most in 95 % of cases
     """
 
     account: str
     missing: int
     because: str
     prices: tuple[PriceSeen, ...]
+    deadline_ns: int = 0
+    deposits: tuple[DepositAsked, ...] = ()
+    closes: tuple[CloseAsked, ...] = ()
+    soft_cost: int = 0
+    soft_cost_high: int = 0
+
+
+class CallReminded(Event, frozen=True, kw_only=True):
+    """The deadline of a margin call comes near."""
+
+    account: str
+    missing: int
+    deadline_ns: int
+
+
+class CallCured(Event, frozen=True, kw_only=True):
+    """A margin call is cured: its account holds its call and its target level again."""
+
+    account: str
+
+
+class RungChanged(Event, frozen=True, kw_only=True):
+    """An account moved on the ladder; a call has an event of its own."""
+
+    account: str
+    before: str
+    after: str
 
 
 class FundingPaid(Event, frozen=True, kw_only=True):

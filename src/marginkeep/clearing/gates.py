@@ -81,7 +81,7 @@ class Seen(NamedTuple):
     blocked: tuple[str, ...]
 
 
-def liquidation_gate(state: State, account: Account) -> Seen:
+def liquidation_gate(state: State, account: Account, action: str = "liquidate") -> Seen:
     """Return what the prices of an account's holdings allow a liquidation to do now."""
     oracle = state.oracle
     if oracle is None:
@@ -91,7 +91,7 @@ def liquidation_gate(state: State, account: Account) -> Seen:
     prices: list[PriceSeen] = []
     blocked: list[str] = []
     for line, index, is_market in _lines_held(state, account):
-        why = line.obstacle("liquidate")
+        why = line.obstacle(action)
         if is_market and not why:
             left = _budget(state, index)
             if left is not None:

@@ -57,10 +57,7 @@ def _require_oracle(tx: Transaction) -> Oracle:
 
 
 def _columns(oracle: Oracle, quotes: tuple[Quote, ...]) -> NDArray[np.int64]:
-    """Return the quotes as rows of integers; refuse names that are not in the rulebook.
-
-    A source time before 1970 counts as 1970: ages stay below 2^63.
-    """
+    """Return the quotes as rows of integers; refuse names that are not in the rulebook."""
     numbers = oracle.feeds.numbers
     rows = []
     for quote in quotes:
@@ -69,7 +66,7 @@ def _columns(oracle: Oracle, quotes: tuple[Quote, ...]) -> NDArray[np.int64]:
             source = sources[quote.source]
         except KeyError:
             _refuse_name(oracle, quote)
-        rows.append((feed, source, quote.price, quote.confidence, max(0, quote.source_ns), quote.arrival_ns))
+        rows.append((feed, source, quote.price, quote.confidence, quote.source_ns, quote.arrival_ns))
     return np.array(rows, np.int64)
 
 

@@ -29,6 +29,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "format": FORMAT,
             "rulebook": state.rulebook_hash,
             "sequence": state.sequence,
+            "served": state.served,
             "now_ns": state.now_ns,
             "halted": state.halted,
             "marks": valuation.marks,
@@ -39,6 +40,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             # As JSON: sums of price times time do not fit the 64 bits of a MessagePack integer.
             "oracle": None if state.oracle is None else msgspec.json.encode(state.oracle.save()),
             "ill": [[name, ill.save()] for name, ill in sorted(state.ill.items())],
+            "closed_lots": [[market, *closed] for market, closed in sorted(state.closed_lots.items())],
             "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
             "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
@@ -103,6 +105,8 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
         state.oracle.restore(msgspec.json.decode(content["oracle"]))
         apply_pegs(state)
     state.ill = {name: restore_ill(saved) for name, saved in content["ill"]}
+    state.closed_lots = {market: (began_ns, lots) for market, began_ns, lots in content["closed_lots"]}
+    state.served = content["served"]
     state.called = {name: tuple(blocked) for name, blocked in content["called"]}
     for name, mode, parent, balances, positions in content["accounts"]:
         held = {row[0]: Position(*row[1:]) for row in positions}

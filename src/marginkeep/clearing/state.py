@@ -73,6 +73,8 @@ class State:
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
     ill : account -> where it stands on the ladder, for accounts that are not healthy
+    closed_lots : market -> start of an interval, and the lots that forced closes took in it
+    served : index of the account on the ladder that was served last: budgets are shared in rotation from there
     called : account -> names whose price or state keeps it from being liquidated though it is below maintenance
     halted : why only risk-reducing commands are accepted; empty in normal times
     watch : triggers of all accounts, once the book is large; derived from the rest, so not part of the state
@@ -82,6 +84,7 @@ class State:
     __slots__ = (
         "book",
         "called",
+        "closed_lots",
         "funding_dust",
         "halted",
         "ill",
@@ -97,6 +100,7 @@ class State:
         "rulebook",
         "rulebook_hash",
         "sequence",
+        "served",
         "tables",
         "valuation",
         "watch",
@@ -118,11 +122,13 @@ class State:
         self.open_interest = [0] * len(self.tables.markets)
         self.now_ns = 0
         self.sequence = 0
+        self.served = -1
         self.halted = ""
         self.oracle = make_oracle(self.tables, self.limits)
         self.opening = Opening(self.oracle, self.valuation) if self.oracle else None
         self.called: dict[str, tuple[str, ...]] = {}
         self.ill: dict[str, Ill] = {}
+        self.closed_lots: dict[int, tuple[int, int]] = {}
         self.watch: Watch | None = None
         self.watch_from = WATCH_FROM
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from marginkeep.liquidation.impact import cost_rate
 from marginkeep.liquidation.incentive import healing_cost
 from marginkeep.liquidation.sizing import smallest_sufficient
 from marginkeep.liquidation.trial import Trial
@@ -67,6 +68,7 @@ class Allowance:
     lots : by market, the most that may be closed; a market that is not named has no bound
     kept : assets that may be neither sold nor bought
     impacts : by market, what closing much costs beyond slippage
+    closed : by market, lots that others have closed in the present interval: they have moved the price already
     dust : a position that would be worth less than this afterwards, in reporting units, is closed whole
     penalty : rate instead of the rulebook's; None = the rulebook's
     """
@@ -74,6 +76,7 @@ class Allowance:
     lots: Mapping[int, int] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()
     impacts: Mapping[int, ImpactRules] = field(default_factory=dict)
+    closed: Mapping[int, int] = field(default_factory=dict)
     dust: int = 0
     penalty: int | None = None
 
@@ -190,11 +193,9 @@ def _priced(trial: Trial, market: MarketTable, size: int, allowance: Allowance) 
 
 def slippage_of(market: MarketTable, lots: int, allowance: Allowance) -> int:
     """Return what a forced trade of so many lots loses against the mark, as a rate, at most one half."""
-    slippage = market.market.liquidation.slippage
-    impact = allowance.impacts.get(market.index)
-    if impact is not None:
-        slippage += ceil_div(impact.impact * lots, impact.depth)
-    return min(slippage, RATE_ONE // 2)
+    closed = allowance.closed.get(market.index, 0)
+    rate = cost_rate(lots + closed, market.market.liquidation, allowance.impacts.get(market.index))
+    return min(rate, RATE_ONE // 2)
 
 
 def slipped_price(mark: int, slippage: int, selling: bool) -> int:
