@@ -90,7 +90,7 @@ def test_when_the_doubtful_price_turns_out_wrong_the_call_is_forgotten():
 
 @pytest.mark.parametrize("watch_from", [0, 10**9])
 def test_who_is_below_at_a_trusted_price_that_has_become_unusable_is_called(watch_from):
-    """The account falls through another market, whose position is sold; BTC-PERP waits, and follows at its old price."""
+    """The account falls through another market, whose position is sold; BTC-PERP waits, and follows later."""
     house = with_long()
     house.state.watch_from = watch_from
     done(house, SetPrices(marks={"COIN-PERP": 1_000}))

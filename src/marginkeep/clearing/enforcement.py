@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from marginkeep.book.health import measure
@@ -18,6 +19,9 @@ from marginkeep.liquidation import Close, plan_reduction
 from marginkeep.rulebook.model import MAINTENANCE, TARGET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from marginkeep.book.account import Account
     from marginkeep.book.watch import Watch
     from marginkeep.clearing.commands import Command
     from marginkeep.oracle.oracle import Movement
@@ -36,8 +40,10 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
     events: list[Event] = []
     breached = _find_breached(state, command, movement)
     forget_healed(state, list(state.called))
-    for index in breached:
-        events.extend(liquidate(state, state.names[index]))
+    if breached:
+        with shared_liquidator(state) as shared:
+            for index in breached:
+                events.extend(liquidate(state, state.names[index], shared))
     events.extend(call_at_latest(state))
     if movement is not None and movement.announced:
         events.extend(call_early(state, movement.announced))
@@ -105,9 +111,18 @@ def _check_itself(state: State, watch: Watch) -> tuple[Event, ...]:
     return (Halted(report=report),)
 
 
-def liquidate(state: State, name: str) -> tuple[Event, ...]:
+@contextmanager
+def shared_liquidator(state: State) -> Iterator[dict[str, Account]]:
+    """Keep the liquidator's account out of the book while many are liquidated to it: it may hold every market."""
+    index = state.index[LIQUIDATOR]
+    shared = {LIQUIDATOR: state.book.read(index)}
+    yield shared
+    state.book.write(index, shared[LIQUIDATOR])
+
+
+def liquidate(state: State, name: str, shared: Mapping[str, Account]) -> tuple[Event, ...]:
     """Reduce one account to its target level, cover what it cannot pay, and explain it in one event."""
-    tx = Transaction(state)
+    tx = Transaction(state, shared)
     account = tx.account(name)
     before = measure(account, state.valuation, MAINTENANCE)
     if before.health >= 0:

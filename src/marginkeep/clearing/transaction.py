@@ -15,6 +15,8 @@ from marginkeep.rulebook.model import INITIAL, MAINTENANCE
 from marginkeep.units import INT64_SAFE, RATE_ONE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from marginkeep.margin.solvency import Measure
     from marginkeep.oracle.oracle import Movement
     from marginkeep.oracle.price_seen import PriceSeen
@@ -43,6 +45,11 @@ class Transaction:
     Attributes
     ----------
     movement : what the oracle has changed, where the command moved it
+
+    Parameters
+    ----------
+    shared : accounts that many transactions in a row change, such as the liquidator's in a crash: they are changed in
+        place, and whoever shares them writes them at the end. Nothing that may be refused may touch them
     """
 
     __slots__ = (
@@ -52,6 +59,7 @@ class Transaction:
         "_interest",
         "_ledger",
         "_orders",
+        "_shared",
         "events",
         "movement",
         "opened",
@@ -59,8 +67,9 @@ class Transaction:
         "state",
     )
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, shared: Mapping[str, Account] | None = None) -> None:
         self.state = state
+        self._shared = shared or {}
         self.events: list[Event] = []
         self.postings: list[Posting] = []
         self.opened: list[str] = []
@@ -76,7 +85,7 @@ class Transaction:
 
     def account(self, name: str) -> Account:
         """Return the staged copy of an account; refuse an unknown name."""
-        account = self._accounts.get(name)
+        account = self._accounts.get(name) or self._shared.get(name)
         if account is None:
             index = self.state.index.get(name)
             if index is None:
