@@ -22,7 +22,7 @@ _SOURCES: Final = (
     *("units.py", "compiled.py", "margin/tiered.py", "rulebook/model.py", "rulebook/oracle_rules.py"),
     *("book/account.py", "book/columns.py", "book/kernels.py"),
     *("book/watch_lists.py", "book/watch_limits.py", "book/watch_budget.py", "book/watch_tick.py"),
-    *("oracle/source_rows.py", "oracle/aggregation.py", "oracle/kernels.py"),
+    *("oracle/source_rows.py", "oracle/combining.py", "oracle/aggregation.py", "oracle/kernels.py"),
 )
 
 

@@ -104,7 +104,10 @@ def test_who_is_below_at_a_trusted_price_that_has_become_unusable_is_called(watc
         "it is below maintenance and liquidation waits (BTC-PERP: liquidation: its price is divergent" in call.because
     )
     assert house.state.called == {"ann": ("BTC-PERP",)}
-    events = done(house, quotes(START + 1.1, BTC=50_000))
+    for second in (START + 1.1, START + 1.2):
+        events = done(house, quotes(second, BTC=(None, None, 50_850)))
+        assert (liquidated(events), calls(events)) == ([], [])
+    events = done(house, quotes(START + 1.3, BTC=50_000))
     assert (liquidated(events), house.state.called) == (["ann"], {})
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from marginkeep.cli import command
-from marginkeep.cli.health import _cents, _short
+from marginkeep.cli.health import cents, cents_or_dash
 from marginkeep.errors import InputError
 
 TIERS = [{"floor": "0", "initial": "0.02", "maintenance": "0.01"}]
@@ -51,8 +51,8 @@ def test_huge_amounts_are_shown_exactly(tmp_path):
     for zeros in (30, 58):
         text = health_of(tmp_path, case(balance="1" + "0" * zeros))
         assert f"{10**zeros - 1000} USD above the initial requirement is free" in text
-    assert _cents("1" + "0" * 60) == f"{10**60:,}.00"
-    assert _short("1" + "0" * 60 + ".019") == f"{10**60:,}.01"
+    assert cents("1" + "0" * 60) == f"{10**60:,}.00"
+    assert cents_or_dash("1" + "0" * 60 + ".019") == f"{10**60:,}.01"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_huge_amounts_are_shown_exactly(tmp_path):
     [("-0.001", "-0.01"), ("0.009", "0.00"), ("-1234.5", "-1,234.50"), ("1234.567", "1,234.56"), ("0", "0.00")],
 )
 def test_amounts_are_rounded_down_to_the_cent(value, shown):
-    assert _cents(value) == shown
+    assert cents(value) == shown
 
 
 @pytest.mark.parametrize("name", ["a\ud800b", "two\nlines", "bell\x07"])

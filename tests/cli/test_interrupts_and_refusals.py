@@ -185,19 +185,19 @@ def test_the_recorded_command_of_a_demo_can_be_pasted_even_with_blanks_in_the_fo
 def test_an_interrupt_is_the_flag_of_the_main_thread_only():
     import threading
 
-    from marginkeep.cli.session import _interrupts
+    from marginkeep.cli.session import interrupts
 
     answers = []
 
     def elsewhere():
-        with _interrupts() as stopped:
+        with interrupts() as stopped:
             answers.append(stopped())
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
     assert answers == [False]
-    with _interrupts() as stopped:
+    with interrupts() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGINT)
         assert stopped()

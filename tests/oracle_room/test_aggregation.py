@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marginkeep.oracle.aggregation import (
-    DISPERSION,
-    SPREAD,
-    TRIM,
-    USED,
-    median_of_medians,
-    sort_by_price,
-    trimmed_mean,
-    weighted_median,
-)
-from marginkeep.oracle.source_rows import RULES_WIDTH
+from marginkeep.oracle.aggregation import DISPERSION, SPREAD, USED
+from marginkeep.oracle.combining import median_of_medians, sort_by_price, trimmed_mean, weighted_median
+from marginkeep.oracle.source_rows import RULES_WIDTH, TRIM
 from marginkeep.rulebook.oracle_rules import FEED_PRICE_MAX, SOURCES_MAX, WEIGHT_MAX
 from marginkeep.units import RATE_ONE
 from tests.oracle_room.feed_worlds import PERCENT, SECOND, STALE_AFTER, World, feed_rules, quotes_from

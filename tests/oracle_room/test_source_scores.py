@@ -178,7 +178,27 @@ def test_bad_quotes_during_quarantine_make_it_longer() -> None:
     assert until(world, 2) == world.now_ns + DEFAULT_SCORE.quarantine_ns
 
 
-@pytest.mark.parametrize("count", [1, 3])
+def test_when_half_of_several_sources_are_late_it_is_the_way_that_is_slow_and_nobody_is_blamed() -> None:
+    for count, late in ((3, 2), (4, 2), (3, 3)):
+        world = World(feed_rules(count))
+        for second in range(10, 60):
+            lags = [6 if i < late else 0 for i in range(count)]
+            world.take(
+                [(0, i, 100_00, 0, START + (second - lags[i]) * SECOND, START + second * SECOND) for i in range(count)]
+            )
+        assert world.uses == ["used"] * count
+        assert world.qualities == {"valid"}
+
+
+def test_one_late_source_among_three_is_blamed() -> None:
+    world = World(feed_rules(3))
+    for second in range(10, 60):
+        lags = [6, 0, 0]
+        world.take([(0, i, 100_00, 0, START + (second - lags[i]) * SECOND, START + second * SECOND) for i in range(3)])
+    assert world.uses == ["in quarantine", "used", "used"]
+
+
+@pytest.mark.parametrize("count", [1])
 def test_a_feed_whose_sources_are_all_in_quarantine_comes_back_when_they_quote_well(count: int) -> None:
     world = World(feed_rules(count))
     for second in range(10, 50):

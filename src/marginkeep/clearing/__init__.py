@@ -1,14 +1,17 @@
 """Commands in, events out: the clearinghouse, its ledger, and its invariants."""
 
+from marginkeep.clearing.auctioning import open_auctions
 from marginkeep.clearing.clearinghouse import Clearinghouse
 from marginkeep.clearing.commands import (
     AddMargin,
     AdoptRulebook,
     AdvanceTime,
+    Bid,
     ChangeMode,
     Command,
     Deposit,
     PayFunding,
+    RegisterLiquidator,
     ReleaseOrder,
     RemoveMargin,
     ReserveOrder,
@@ -28,6 +31,7 @@ __all__ = [
     "AddMargin",
     "AdoptRulebook",
     "AdvanceTime",
+    "Bid",
     "ChangeMode",
     "Clearinghouse",
     "Command",
@@ -35,6 +39,7 @@ __all__ = [
     "Event",
     "Liquidated",
     "PayFunding",
+    "RegisterLiquidator",
     "Rejected",
     "ReleaseOrder",
     "RemoveMargin",
@@ -48,6 +53,7 @@ __all__ = [
     "check_conservation",
     "decode_command",
     "encode_command",
+    "open_auctions",
     "restore_snapshot",
     "state_hash",
     "take_snapshot",

@@ -12,7 +12,7 @@ from marginkeep.rulebook.ladder_rules import CALLED
 from marginkeep.rulebook.model import CALL, MAINTENANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from marginkeep.clearing.commands import Command
     from marginkeep.clearing.events import Event
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from marginkeep.oracle.oracle import Movement
 
 
-def attend_all(state: State, command: Command, movement: Movement | None) -> tuple[Event, ...]:
+def attend_all(
+    state: State, command: Command, movement: Movement | None, funded: Sequence[int] = ()
+) -> tuple[Event, ...]:
     """Attend everybody whom a command that moved prices, funding, rules or time may concern."""
-    return attend_these(state, [state.names[index] for index in _in_turn(state, _concerned(state, command, movement))])
+    concerned = _in_turn(state, _concerned(state, command, movement, funded))
+    return attend_these(state, [state.names[index] for index in concerned])
 
 
 def attend_these(state: State, names: Iterable[str]) -> tuple[Event, ...]:
@@ -50,14 +53,16 @@ def has_due(state: State) -> bool:
     )
 
 
-def _concerned(state: State, command: Command, movement: Movement | None) -> set[int]:
+def _concerned(state: State, command: Command, movement: Movement | None, funded: Sequence[int]) -> set[int]:
     """Return who is below call, and who stands on the ladder and may have to move."""
     level = CALL if state.rulebook.ladder is not None and state.rulebook.ladder.calls is not None else MAINTENANCE
-    found = _newly_ill(state, command, movement, level)
+    found = _newly_ill(state, command, movement, funded, level)
     return found | {state.index[name] for name in state.ill}
 
 
-def _newly_ill(state: State, command: Command, movement: Movement | None, level: int) -> set[int]:
+def _newly_ill(
+    state: State, command: Command, movement: Movement | None, funded: Sequence[int], level: int
+) -> set[int]:
     if state.watch is None:
         if state.book.count < state.watch_from:
             return set(below(state.book, state.valuation, level))
@@ -66,16 +71,17 @@ def _newly_ill(state: State, command: Command, movement: Movement | None, level:
         state.watch = Watch(state.book, state.valuation)
         return set(state.watch.ill(include_called=level == CALL))
     watch = state.watch
-    if isinstance(command, PayFunding):
-        changes = watch.funding_moved(state.tables.market_index[command.market])
-    elif isinstance(command, AdoptRulebook):
-        changes = watch.adopt(state.valuation)
-    else:
-        changes = watch.tick_valuation()
-    found = {*changes.breached, *(changes.called if level == CALL else ()), *watch.take_unhealed()}
+    changes = []
+    if isinstance(command, AdoptRulebook):
+        changes.append(watch.adopt(state.valuation))
+    elif not isinstance(command, PayFunding):
+        changes.append(watch.tick_valuation())
+    changes += [watch.funding_moved(market) for market in funded]
     if movement is not None and movement.weights:
-        changes = watch.adopt(state.valuation)
-        found |= {*changes.breached, *(changes.called if level == CALL else ())}
+        changes.append(watch.adopt(state.valuation))
+    found = {*watch.take_unhealed()}
+    for change in changes:
+        found.update(change.breached, change.called if level == CALL else ())
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from marginkeep.clearing import cash, commands, governance, pricing, quoting, trading
+from marginkeep.clearing import bids, cash, commands, governance, pricing, quoting, trading
 from marginkeep.clearing.calls import forget_healed
 from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
@@ -43,6 +43,8 @@ _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
     commands.ObserveBook: quoting.observe_book,
     commands.Halt: quoting.halt,
     commands.Resume: quoting.resume,
+    commands.RegisterLiquidator: bids.register_liquidator,
+    commands.Bid: bids.bid,
 }
 
 _MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding, commands.AdoptRulebook)
@@ -103,8 +105,10 @@ class Clearinghouse:
             return (_rejected(command, refusal),)
         events = transaction.commit()
         movement = transaction.movement
-        if isinstance(command, _MOVES_THE_BOOK) or (movement is not None and (movement.acts or self.state.called)):
-            return events + enforce(self.state, command, movement)
+        funded = transaction.funded
+        moved = movement is not None and (movement.acts or self.state.called)
+        if isinstance(command, _MOVES_THE_BOOK) or moved or funded:
+            return events + enforce(self.state, command, movement, funded)
         if self.state.watch is not None and (touched := transaction.touched()):
             self.state.watch.update(touched)
         if self.state.ill:

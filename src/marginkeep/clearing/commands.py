@@ -170,6 +170,30 @@ class TopUpFund(Command, frozen=True, kw_only=True):
     amount: int
 
 
+class RegisterLiquidator(Command, frozen=True, kw_only=True):
+    """Let an account bid in auctions."""
+
+    account: str
+
+
+class Bid(Command, frozen=True, kw_only=True):
+    """Take a share of an auctioned account's positions at the mark less the discount of the moment.
+
+    Attributes
+    ----------
+    account, liquidator : who is auctioned, and who bids
+    fraction : share of every leg, parts per 10^9; cut down to what may be taken
+    market : the one leg that is bid on; None = every leg
+    least_discount : refused at a smaller discount, parts per 10^9
+    """
+
+    account: str
+    liquidator: str
+    fraction: int
+    market: str | None = None
+    least_discount: int = 0
+
+
 class AdoptRulebook(Command, frozen=True, kw_only=True):
     """Replace the rulebook by another, given as TOML text; units of existing assets and markets must stay."""
 
@@ -195,6 +219,8 @@ AnyCommand = (
     | ObserveBook
     | Halt
     | Resume
+    | RegisterLiquidator
+    | Bid
 )
 
 

@@ -19,7 +19,7 @@ from marginkeep.liquidation import Close, plan_reduction
 from marginkeep.rulebook.model import MAINTENANCE, TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from marginkeep.book.account import Account
     from marginkeep.book.watch import Watch
@@ -27,18 +27,24 @@ if TYPE_CHECKING:
     from marginkeep.oracle.oracle import Movement
 
 
-def enforce(state: State, command: Command, movement: Movement | None = None) -> tuple[Event, ...]:
+def enforce(
+    state: State, command: Command, movement: Movement | None = None, funded: Sequence[int] = ()
+) -> tuple[Event, ...]:
     """Liquidate every account that the new prices, funding, rules or states have brought below maintenance.
 
     In account order, each in a transaction of its own. Small books are scanned; large ones have a watch, which finds
     the same accounts at the cost of what changed and checks itself against an exact evaluation as it goes. An account
     whose prices may not be liquidated at is called instead, and tried again when they may; so is one that only the
     latest prices, which liquidation may not use yet, put below maintenance.
+
+    Parameters
+    ----------
+    funded : markets whose funding index has moved
     """
     if state.rulebook.ladder is not None:
-        return _climb(state, command, movement)
+        return _climb(state, command, movement, funded)
     events: list[Event] = []
-    breached = _find_breached(state, command, movement)
+    breached = _find_breached(state, command, movement, funded)
     forget_healed(state, list(state.called))
     if breached:
         with shared_liquidator(state) as shared:
@@ -55,18 +61,22 @@ def enforce(state: State, command: Command, movement: Movement | None = None) ->
     return (*events, *_check_itself(state, state.watch))
 
 
-def _climb(state: State, command: Command, movement: Movement | None) -> tuple[Event, ...]:
+def _climb(
+    state: State, command: Command, movement: Movement | None, funded: Sequence[int]
+) -> tuple[Event, ...]:
     """Do the same where the rulebook has a ladder: everybody concerned is attended."""
     from marginkeep.clearing.attendance import attend_all
 
     forget_healed(state, list(state.called))
-    events = [*attend_all(state, command, movement), *call_at_latest(state)]
+    events = [*attend_all(state, command, movement, funded), *call_at_latest(state)]
     if movement is not None and movement.announced:
         events.extend(call_early(state, movement.announced))
     return (*events, *(() if state.watch is None else _check_itself(state, state.watch)))
 
 
-def _find_breached(state: State, command: Command, movement: Movement | None) -> list[int]:
+def _find_breached(
+    state: State, command: Command, movement: Movement | None, funded: Sequence[int]
+) -> list[int]:
     """Return the indices of accounts below maintenance that may have to be liquidated now, rising."""
     if state.watch is None:
         if state.book.count < state.watch_from:
@@ -75,14 +85,15 @@ def _find_breached(state: State, command: Command, movement: Movement | None) ->
 
         state.watch = Watch(state.book, state.valuation)
         return state.watch.breached()
-    if isinstance(command, PayFunding):
-        breached = state.watch.funding_moved(state.tables.market_index[command.market]).breached
-    elif isinstance(command, AdoptRulebook):
+    breached: list[int] = []
+    if isinstance(command, AdoptRulebook):
         breached = state.watch.adopt(state.valuation).breached
-    else:
+    elif not isinstance(command, PayFunding):
         breached = state.watch.tick_valuation().breached
-        if movement is not None and movement.weights:  # after the prices: other rules look at whom they concern alone
-            breached = [*breached, *state.watch.adopt(state.valuation).breached]
+    for market in funded:
+        breached = [*breached, *state.watch.funding_moved(market).breached]
+    if movement is not None and movement.weights:  # after the prices: other rules look at whom they concern alone
+        breached = [*breached, *state.watch.adopt(state.valuation).breached]
     unhealed = state.watch.take_unhealed()
     return sorted({*breached, *unhealed, *_called_to_retry(state, movement)})
 

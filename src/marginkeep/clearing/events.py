@@ -214,12 +214,24 @@ class RungChanged(Event, frozen=True, kw_only=True):
 
 
 class FundingPaid(Event, frozen=True, kw_only=True):
-    """A market's cumulative funding index moved by `paid` (10^-9 settle units a lot) to `index`."""
+    """A market's cumulative funding index moved by `paid` (10^-9 settle units a lot) to `index`.
+
+    Attributes
+    ----------
+    premium, interest, pull, uncapped : where the house makes the rate, what it comes from: average premium (None =
+        nothing was known), interest part, pull of an unbalanced book, and the rate of a period before any cap
+    accrued : a part of the next payment, booked before it is due
+    """
 
     market: str
     rate: int
     paid: int
     index: int
+    premium: int | None = None
+    interest: int = 0
+    pull: int = 0
+    uncapped: int = 0
+    accrued: bool = False
 
 
 class TimeAdvanced(Event, frozen=True, kw_only=True):
@@ -290,3 +302,77 @@ class Liquidated(Event, frozen=True, kw_only=True):
     rulebook: str
     prices: tuple[PriceSeen, ...] = ()
     rung: str = "partial"
+
+
+class LiquidatorRegistered(Event, frozen=True, kw_only=True):
+    """An account may bid in auctions."""
+
+    account: str
+
+
+class AuctionWaits(Event, frozen=True, kw_only=True):
+    """An auction of `value` must wait for room under the caps: `running` is on offer already; in reporting units."""
+
+    account: str
+    value: int
+    running: int
+
+
+class AuctionOpened(Event, frozen=True, kw_only=True):
+    """An account's positions are on offer.
+
+    Attributes
+    ----------
+    collateral, requirement : at maintenance, in reporting units
+    discount, fraction : what a bid for all that may be taken would get now, and that share; rates
+    most : the discount at which the curve ends
+    legs : market -> lots, negative = short
+    """
+
+    account: str
+    collateral: int
+    requirement: int
+    discount: int
+    fraction: int
+    most: int
+    expires_ns: int
+    legs: dict[str, int]
+    prices: tuple[PriceSeen, ...] = ()
+
+
+class AuctionRestarted(Event, frozen=True, kw_only=True):
+    """An auction has begun anew, at its first discount."""
+
+    account: str
+    restarts: int
+    expires_ns: int
+
+
+class AuctionBid(Event, frozen=True, kw_only=True):
+    """A liquidator took a share of an auctioned account.
+
+    Attributes
+    ----------
+    asked, fraction : the share that was bid for, and what was taken of it: no more than reaches the target
+    discount, curve : the discount given, and what time and illness alone would have given; less where that heals
+    fills : what the account traded, `price` on both sides
+    notional : value of the fills at the marks, in reporting units
+    reward : tip and chip, in units of `reward_asset`
+    collateral, requirement, collateral_after, requirement_after : at maintenance, profits counted as booked
+    """
+
+    account: str
+    liquidator: str
+    asked: int
+    fraction: int
+    discount: int
+    curve: int
+    fills: tuple[LiquidationStep, ...]
+    notional: int
+    reward: int
+    reward_asset: str
+    collateral: int
+    requirement: int
+    collateral_after: int
+    requirement_after: int
+    prices: tuple[PriceSeen, ...] = ()

@@ -26,6 +26,13 @@ class Averages(NamedTuple):
     coverage: Fraction
 
 
+class Booked(NamedTuple):
+    """A part of a payment that has been booked: rate, and move of the market's index."""
+
+    rate: int
+    move: int
+
+
 class FundingMachine:
     """Collects premiums between two payments and states what each payment is.
 
@@ -40,13 +47,16 @@ class FundingMachine:
     Attributes
     ----------
     due_ns : when the next payment is due; None before the first sample
+    booked : what has been booked of the next payment already, as it accrued
     """
 
-    __slots__ = ("_balance", "_held", "_opened_ns", "_slots", "due_ns", "rules")
+    __slots__ = ("_accrual_ns", "_balance", "_held", "_opened_ns", "_slots", "booked", "due_ns", "rules")
 
     def __init__(self, rules: FundingRules) -> None:
         self.rules = rules
         self.due_ns: int | None = None
+        self.booked = Booked(0, 0)
+        self._accrual_ns = 0
         self._opened_ns = 0
         self._slots = PremiumSamples(rules, 0)
         self._held = Held(0, 2 if self.takes_prices else 1)
@@ -60,6 +70,14 @@ class FundingMachine:
     def is_due(self, now_ns: int) -> bool:
         """Tell whether a payment is due."""
         return self.due_ns is not None and now_ns >= self.due_ns
+
+    def accrues(self, now_ns: int) -> bool:
+        """Tell whether the part of the next payment that has accrued is to be booked now."""
+        return self.rules.accrual == "continuous" and self.due_ns is not None and now_ns >= self._accrual_ns
+
+    def book(self, booked: Booked, now_ns: int) -> None:
+        """Note what has been booked of the next payment in all; it accrues again when the next sample begins."""
+        self.booked, self._accrual_ns = booked, self.next_sample_ns(now_ns)
 
     def next_sample_ns(self, now_ns: int) -> int:
         """Return when the next sample begins to count, the first multiple of its interval after now."""
@@ -117,11 +135,14 @@ class FundingMachine:
 
     def save(self) -> list[Any]:
         """Return the state for a snapshot."""
-        return [self.due_ns, self._opened_ns, self._slots.save(), self._held.save(), self._balance.save()]
+        own = [self.due_ns, self._opened_ns, self._accrual_ns, *self.booked]
+        return [own, self._slots.save(), self._held.save(), self._balance.save()]
 
     def restore(self, saved: list[Any]) -> None:
         """Take over a saved state."""
-        self.due_ns, self._opened_ns, slots, held, balance = saved
+        own, slots, held, balance = saved
+        self.due_ns, self._opened_ns, self._accrual_ns, *booked = own
+        self.booked = Booked(*booked)
         self._slots.restore(slots)
         self._held.restore(held)
         self._balance.restore(balance)
@@ -135,6 +156,7 @@ class FundingMachine:
         interval = self.rules.interval_ns
         started = floor_div(now_ns, interval) * interval
         self.due_ns, self._opened_ns = started + interval, now_ns
+        self.book(Booked(0, 0), now_ns)
         self._slots.restart(started)
         self._held.restart(now_ns)
         self._balance.restart(now_ns)

@@ -9,9 +9,10 @@ import numpy as np
 from marginkeep.book.columns import AMOUNT, ASSET, MARKET, SIZE
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.valuation import Valuation
+from marginkeep.clearing import auctioning
 from marginkeep.clearing.events import RulebookAdopted
 from marginkeep.clearing.quoting import apply_pegs
-from marginkeep.clearing.state import make_oracle
+from marginkeep.clearing.state import make_funding_machines, make_oracle, rules_of_positions
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.errors import InputError
 from marginkeep.rulebook import build_tables, read_rulebook, rulebook_hash
@@ -116,7 +117,10 @@ def _install(state: State, rulebook: Rulebook, tables: Tables, limits: Limits) -
     state.rulebook, state.tables, state.limits = rulebook, tables, limits
     state.rulebook_hash = rulebook_hash(rulebook)
     state.valuation = valuation
+    state.position_rules = rules_of_positions(tables)
     _install_oracle(state)
+    _install_funding(state)
+    auctioning.follow_rules(state)
 
 
 def _install_oracle(state: State) -> None:
@@ -130,3 +134,12 @@ def _install_oracle(state: State) -> None:
         state.oracle.carry_over(old)
     state.oracle.start_from(state.valuation.marks, state.valuation.prices)
     apply_pegs(state)
+
+
+def _install_funding(state: State) -> None:
+    """Begin the funding of markets whose rules are new or changed; that of the others goes on."""
+    old = state.funding_machines
+    state.funding_machines = make_funding_machines(state.tables)
+    for index, machine in state.funding_machines.items():
+        if index in old and old[index].rules == machine.rules:
+            state.funding_machines[index] = old[index]

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from marginkeep.book.limits import payoff_at
 from marginkeep.clearing.events import FundingPaid, PricesSet, TimeAdvanced
+from marginkeep.clearing.funding import index_bound, move_index
 from marginkeep.clearing.gates import require_action
 from marginkeep.clearing.quoting import let_time_pass
 from marginkeep.clearing.transaction import Transaction, refuse
-from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
+from marginkeep.rulebook.funding_rules import FUNDING_RATE_MAX
+from marginkeep.units import INT64_SAFE, ceil_div
 
 if TYPE_CHECKING:
     from marginkeep.clearing.commands import AdvanceTime, PayFunding, SetPrices
-    from marginkeep.clearing.state import State
-    from marginkeep.rulebook import MarketTable
-
-FUNDING_RATE_MAX = RATE_ONE // 4
-"""Highest funding of one payment: a quarter of the position's value."""
 
 
 def set_prices(tx: Transaction, command: SetPrices) -> None:
@@ -84,17 +80,10 @@ def pay_funding(tx: Transaction, command: PayFunding) -> None:
     bound = index_bound(tx.state, market)
     if max(abs(index), abs(of_shorts)) > bound:
         refuse("limit", f"the funding index of {market.name} would be {index}, beyond its bound {bound}", bound=bound)
-    valuation.funding[market.index], valuation.funding_short[market.index] = index, of_shorts
+    move_index(tx, market, paid)
     if tx.state.oracle is not None and market.index in tx.state.oracle.markets:
         tx.state.oracle.markets[market.index].mark.observe_funding(command.rate, tx.state.now_ns)
     tx.events.append(FundingPaid(market=market.name, rate=command.rate, paid=paid, index=index))
-
-
-def index_bound(state: State, market: MarketTable) -> int:
-    """Return half the highest value of a lot: then funding never booked is a term within bounds, as the value is."""
-    limits = state.limits.markets[market.index]
-    x, y = payoff_at(market, limits.max_price if market.sign > 0 else limits.min_price)
-    return RATE_ONE * x // (2 * y)
 
 
 def advance_time(tx: Transaction, command: AdvanceTime) -> None:

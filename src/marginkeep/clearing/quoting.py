@@ -15,6 +15,7 @@ from marginkeep.clearing.events import (
     PricesSet,
     QuotesTaken,
 )
+from marginkeep.clearing.funding import follow_funding
 from marginkeep.clearing.opening import Opening
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.oracle.source_rows import INTAKES, TAKEN
@@ -132,7 +133,7 @@ def let_time_pass(tx: Transaction) -> None:
 
 
 def move(tx: Transaction, movement: Movement) -> None:
-    """Value accounts at the oracle's prices from now on, and say what changed."""
+    """Value accounts at the oracle's prices from now on, say what changed, and let funding follow."""
     state = tx.state
     assets, markets = state.tables.assets, state.tables.markets
     for index, ticks in movement.marks.items():
@@ -149,6 +150,7 @@ def move(tx: Transaction, movement: Movement) -> None:
     for index, (ticks, at_ns) in movement.announced.items():
         tx.events.append(PriceAnnounced(asset=assets[index].name, price=ticks, at_ns=at_ns))
     tx.movement = movement
+    follow_funding(tx)
 
 
 def apply_pegs(state: State) -> None:

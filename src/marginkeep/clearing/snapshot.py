@@ -39,7 +39,11 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "funding_dust": state.funding_dust,
             # As JSON: sums of price times time do not fit the 64 bits of a MessagePack integer.
             "oracle": None if state.oracle is None else msgspec.json.encode(state.oracle.save()),
+            "funding_machines": msgspec.json.encode(
+                [[index, machine.save()] for index, machine in state.funding_machines.items()]
+            ),
             "ill": [[name, ill.save()] for name, ill in sorted(state.ill.items())],
+            "liquidators": sorted(state.liquidators),
             "closed_lots": [[market, *closed] for market, closed in sorted(state.closed_lots.items())],
             "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
@@ -104,6 +108,9 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     if state.oracle is not None:
         state.oracle.restore(msgspec.json.decode(content["oracle"]))
         apply_pegs(state)
+    for index, saved in msgspec.json.decode(content["funding_machines"]):
+        state.funding_machines[index].restore(saved)
+    state.liquidators = set(content["liquidators"])
     state.ill = {name: restore_ill(saved) for name, saved in content["ill"]}
     state.closed_lots = {market: (began_ns, lots) for market, began_ns, lots in content["closed_lots"]}
     state.served = content["served"]

@@ -13,6 +13,7 @@ from marginkeep.book.limits import prove_limits
 from marginkeep.book.scan import WATCH_FROM
 from marginkeep.book.valuation import Valuation
 from marginkeep.clearing.opening import Opening
+from marginkeep.liquidation.position_limits import owner_of
 from marginkeep.rulebook import Rulebook, build_tables, rulebook_hash
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
     from marginkeep.book.limits import Limits
     from marginkeep.book.watch import Watch
+    from marginkeep.clearing.funding_rates import FundingMachine
     from marginkeep.clearing.ill import Ill
     from marginkeep.oracle.oracle import Oracle
     from marginkeep.rulebook import Tables
+    from marginkeep.rulebook.limit_rules import PositionRules
 
 EXTERNAL: Final = "external"
 """Counterparty of users who watch only their own account."""
@@ -69,10 +72,13 @@ class State:
     ledger : (ledger account, asset) -> balance; accounts' own balances are in the book
     orders : account -> order id -> what is left of it
     open_interest : lots that longs hold, by market, which are those that shorts hold; the sum of what the book holds
+    funding_machines : market -> what makes its funding, where the rulebook has rules for it; in order of the markets
+    position_rules : market -> limits of positions, where the rulebook has some
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
     ill : account -> where it stands on the ladder, for accounts that are not healthy
+    liquidators : accounts that may bid in auctions
     closed_lots : market -> start of an interval, and the lots that forced closes took in it
     served : index of the account on the ladder that was served last: budgets are shared in rotation from there
     called : account -> names whose price or state keeps it from being liquidated though it is below maintenance
@@ -82,21 +88,25 @@ class State:
     """
 
     __slots__ = (
+        "_owners",
         "book",
         "called",
         "closed_lots",
         "funding_dust",
+        "funding_machines",
         "halted",
         "ill",
         "index",
         "ledger",
         "limits",
+        "liquidators",
         "names",
         "now_ns",
         "open_interest",
         "opening",
         "oracle",
         "orders",
+        "position_rules",
         "rulebook",
         "rulebook_hash",
         "sequence",
@@ -115,6 +125,7 @@ class State:
         self.valuation = Valuation(self.tables)
         self.book = Book()
         self.names: list[str] = []
+        self._owners: dict[str, list[int]] | None = None
         self.index: dict[str, int] = {}
         self.ledger: dict[tuple[str, int], int] = {}
         self.orders: dict[int, dict[str, Order]] = {}
@@ -125,9 +136,12 @@ class State:
         self.served = -1
         self.halted = ""
         self.oracle = make_oracle(self.tables, self.limits)
+        self.funding_machines = make_funding_machines(self.tables)
+        self.position_rules = rules_of_positions(self.tables)
         self.opening = Opening(self.oracle, self.valuation) if self.oracle else None
         self.called: dict[str, tuple[str, ...]] = {}
         self.ill: dict[str, Ill] = {}
+        self.liquidators: set[str] = set()
         self.closed_lots: dict[int, tuple[int, int]] = {}
         self.watch: Watch | None = None
         self.watch_from = WATCH_FROM
@@ -174,7 +188,17 @@ class State:
         index = self.book.add(account)
         self.names.append(name)
         self.index[name] = index
+        if self._owners is not None:
+            self._owners.setdefault(owner_of(name), []).append(index)
         return index
+
+    def accounts_of(self, owner: str) -> list[int]:
+        """Return the indices of an owner's accounts, rising; who owns what is derived when first asked for."""
+        if self._owners is None:
+            self._owners = {}
+            for index, name in enumerate(self.names):
+                self._owners.setdefault(owner_of(name), []).append(index)
+        return self._owners.get(owner, [])
 
     def balance_totals(self) -> dict[int, int]:
         """Return asset -> sum over all accounts' balances."""
@@ -202,6 +226,21 @@ def make_oracle(tables: Tables, limits: Limits) -> Oracle | None:
 
     markets = [(limit.min_price, limit.max_price) for limit in limits.markets]
     return Oracle(tables, markets, [(1, limit.max_price) for limit in limits.assets])
+
+
+def make_funding_machines(tables: Tables) -> dict[int, FundingMachine]:
+    """Return a machine for each market that the rulebook has funding rules for, by index, rising."""
+    rules = {tables.market_index[one.market]: one for one in tables.rulebook.funding}
+    if not rules:
+        return {}
+    from marginkeep.clearing.funding_rates import FundingMachine
+
+    return {index: FundingMachine(rules[index]) for index in sorted(rules)}
+
+
+def rules_of_positions(tables: Tables) -> dict[int, PositionRules]:
+    """Return the limits of positions by market index."""
+    return {tables.market_index[one.market]: one for one in tables.rulebook.limits}
 
 
 def _nonzero(totals: list[int]) -> dict[int, int]:

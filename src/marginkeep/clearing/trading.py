@@ -10,6 +10,7 @@ from marginkeep.book.fills import cost_of
 from marginkeep.book.limits import ORDERS_MAX
 from marginkeep.clearing.events import OrderReleased, OrderReserved, Traded, TradeSide
 from marginkeep.clearing.gates import action_of, require_action
+from marginkeep.clearing.position_checks import note_reaches, require_within_limits
 from marginkeep.clearing.state import Order
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.units import rate_ceil
@@ -30,6 +31,7 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     tx.user_account(command.account)
     _require_market_allowed(tx, command.account, market)
     require_action(tx, _action_of_order(tx, command, market), market, f"order {command.order!r}")
+    reaches = note_reaches(tx, market, (command.account,))
     before = tx.initial(command.account).health
     size = command.size if command.side == "buy" else -command.size
     cost = cost_of(market, size, command.price)
@@ -37,6 +39,7 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     is_buy = command.side == "buy"
     tx.set_order(command.account, command.order, Order(market.index, is_buy, command.size, command.price, cost))
     _require_within_limit(tx, command.account, market)
+    require_within_limits(tx, market, reaches)
     after = tx.initial(command.account)
     if after.health < before:
         tx.refuse_if_halted(f"order {command.order!r}")
@@ -113,9 +116,11 @@ def trade(tx: Transaction, command: Trade) -> None:
     )
     for name, _, _, _ in sides:
         tx.remember(name)
+    reaches = note_reaches(tx, market, (command.buyer, command.seller))
     cleared = [_clear_side(tx, market, name, order, size, command.price, taker) for name, order, size, taker in sides]
     costs = sum(cost_of(market, size, command.price) for _, _, size, _ in sides)
     tx.post_dust(market, costs)
+    require_within_limits(tx, market, reaches)
     for name, _, _, _ in sides:
         tx.require_solvent(name, f"the trade in {market.name}")
     if tx.state.oracle is not None and market.index in tx.state.oracle.markets:

@@ -45,6 +45,7 @@ class Transaction:
     Attributes
     ----------
     movement : what the oracle has changed, where the command moved it
+    funded : markets whose funding index it has moved
 
     Parameters
     ----------
@@ -61,6 +62,7 @@ class Transaction:
         "_orders",
         "_shared",
         "events",
+        "funded",
         "movement",
         "opened",
         "postings",
@@ -74,6 +76,7 @@ class Transaction:
         self.postings: list[Posting] = []
         self.opened: list[str] = []
         self.movement: Movement | None = None
+        self.funded: list[int] = []
         self._accounts: dict[str, Account] = {}
         self._before: dict[str, Measure] = {}
         self._ledger: dict[tuple[str, int], int] = {}
@@ -92,6 +95,10 @@ class Transaction:
                 refuse("unknown_account", f"account {name!r} does not exist: deposit into it first")
             account = self._accounts[name] = self.state.book.read(index)
         return account
+
+    def look(self, name: str) -> Account:
+        """Return an existing account as staged, to be read only: it does not become part of the transaction."""
+        return self._accounts.get(name) or self.state.book.read(self.state.index[name])
 
     def user_account(self, name: str) -> Account:
         """Return the staged copy of an account that people own; refuse system accounts."""
@@ -211,6 +218,10 @@ class Transaction:
         self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
         return fill
 
+    def open_interest(self, market: int) -> int:
+        """Return a market's open interest in lots, as staged."""
+        return self.state.open_interest[market] + self._interest.get(market, 0)
+
     def post_dust(self, market: MarketTable, dust: int) -> None:
         """Give what rounding both costs of a trade up has left to the insurance fund."""
         self.post(market.settle, SETTLEMENT + market.name, INSURANCE_FUND, dust, "rounding of a trade")
@@ -262,11 +273,20 @@ class Transaction:
         self._before[name] = measure(self.account(name), self.state.valuation, MAINTENANCE)
 
     def initial(self, name: str, action: str = "open") -> Measure:
-        """Measure an account at the initial level: at the worse of mark and stable price, where an oracle has one."""
+        """Measure an account at the initial level: at the worse of mark and stable price, where an oracle has one.
+
+        Where the rulebook scales initial margin with open interest, that after the transaction counts.
+        """
         account = self.account(name)
         if self.state.opening is None:
-            return measure(account, self.state.valuation, INITIAL)
-        return self.state.opening.measure(account, action)
+            measured = measure(account, self.state.valuation, INITIAL)
+        else:
+            measured = self.state.opening.measure(account, action)
+        if not self.state.position_rules or account.mode == SYSTEM:
+            return measured
+        from marginkeep.clearing.interest_margin import interest_requirement
+
+        return measured._replace(requirement=measured.requirement + interest_requirement(self, account))
 
     def worse_prices(self, name: str, action: str = "open") -> tuple[PriceSeen, ...]:
         """Return the evidence of prices that make initial margin dearer than they make maintenance."""

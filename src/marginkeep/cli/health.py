@@ -117,13 +117,13 @@ def _accounts_table(statements: Sequence[AccountStatement], case: Case, wide: bo
     columns = ["equity", *(["initial"] if wide else []), "maintenance", "health", "factor", "leverage"]
     table = _table(f"Accounts, in {case.rulebook.reporting}", ("account", "status"), columns)
     for item in statements:
-        initial = [_cents(item.initial_margin)] if wide else []
+        initial = [cents(item.initial_margin)] if wide else []
         table.add_row(
             _literal(item.id),
             _literal(item.status.replace("_", " "), STATUS_STYLES[item.status]),
-            *(_cents(item.equity), *initial, _cents(item.maintenance_margin), _cents(item.health)),
-            _short(item.health_factor),
-            _short(item.leverage),
+            *(cents(item.equity), *initial, cents(item.maintenance_margin), cents(item.health)),
+            cents_or_dash(item.health_factor),
+            cents_or_dash(item.leverage),
         )
     return table
 
@@ -135,10 +135,10 @@ def _positions_table(statements: Sequence[AccountStatement], wide: bool) -> Tabl
     for item in statements:
         for position in item.positions:
             decimals = 2 if position.settle in {"USD", "USDC", "USDT", "EUR"} else 8
-            more = [_cents(v, decimals) for v in (position.notional, position.maintenance_margin)] if wide else []
+            more = [cents(v, decimals) for v in (position.notional, position.maintenance_margin)] if wide else []
             table.add_row(
                 *(_literal(item.id), _literal(position.market), position.size, position.mark),
-                *(_cents(position.unrealized_pnl, decimals), *more),
+                *(cents(position.unrealized_pnl, decimals), *more),
                 _significant(position.liquidation_price),
                 _significant(position.bankruptcy_price),
             )
@@ -173,7 +173,7 @@ def _literal(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
-def _cents(value: str, decimals: int = 2) -> str:
+def cents(value: str, decimals: int = 2) -> str:
     """Write a number rounded down, with thousands separators; exact, however many digits it has."""
     from fractions import Fraction
     from math import floor
@@ -183,8 +183,9 @@ def _cents(value: str, decimals: int = 2) -> str:
     return f"{'-' if count < 0 else ''}{whole:,}.{part:0{decimals}d}"
 
 
-def _short(value: str | None) -> str:
-    return "-" if value is None else _cents(value)
+def cents_or_dash(value: str | None) -> str:
+    """Write a number as `cents` does, and nothing as a dash."""
+    return "-" if value is None else cents(value)
 
 
 def _significant(value: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from marginkeep.cli.replay import TIME_FORMATS, _in_utc
+from marginkeep.cli.price_options import ARCHETYPE, path_repairs, price_options, read_or_make_up
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,20 +50,7 @@ TICKS_A_SHOW: Final = 20
     "--seed", type=int, default=7, show_default=True, help="Seed of the book, the quotes and the made-up crash."
 )
 @click.option("--rules", type=click.Path(path_type=Path), help="Rulebook with an [oracle] (default: an example).")
-@click.option("--symbols", help="Only these symbols of the price file, comma separated.")
-@click.option("--start", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="First time to replay, UTC.")
-@click.option("--end", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="Time at which to stop, UTC.")
-@click.option(
-    "--drop-bad-rows", is_flag=True, help="Drop and count rows with a bad price instead of refusing the file."
-)
-@click.option(
-    "--path",
-    "kind",
-    type=click.Choice(["close", "ohlc"]),
-    default="close",
-    show_default=True,
-    help="How a candle becomes prices.",
-)
+@price_options
 @click.option("--strict", is_flag=True, help="Exit 1 if an account is liquidated only with the faults.")
 @click.option(
     "--report",
@@ -122,22 +109,19 @@ class _Setting:
 
 
 def _set_up(prices: Path | None, options: dict[str, Any]) -> _Setting:
-    from marginkeep.cli.oracle_study import _opener, _read
+    from marginkeep.cli.session import house_opener
     from marginkeep.lab.faults import default_faults, parse_fault
     from marginkeep.lab.opening import price_path
     from marginkeep.lab.quote_paths import make_quotes
 
-    candles = _read(prices, options)
+    candles = read_or_make_up(prices, options)
     rulebook, text = _rules(candles, options)
     path = price_path(candles, rulebook, options["kind"], tuple(rulebook.markets))
     quotes = make_quotes(path, rulebook, options["seed"], options["noise"])
     options["faults"] = options["faults"] or default_faults(quotes)
     faults = tuple(parse_fault(fault, quotes) for fault in options["faults"])
-    ignored = (f"Symbols that no market uses: {', '.join(path.unused)}.",) if path.unused else ()
-    rounded = (f"{path.rounded:,} prices were rounded to the nearest tick.",) if path.rounded else ()
-    raised = (f"{path.raised:,} prices below half a tick were raised to one tick.",) if path.raised else ()
-    repairs = (*candles.repairs, *ignored, *rounded, *raised)
-    return _Setting(rulebook, text, path, quotes, faults, _opener(rulebook, path, options), repairs)
+    repairs = path_repairs(candles, path)
+    return _Setting(rulebook, text, path, quotes, faults, house_opener(rulebook, path, options), repairs)
 
 
 def _rules(candles: Candles, options: dict[str, Any]) -> tuple[Rulebook, str | None]:
@@ -162,8 +146,7 @@ def _rules(candles: Candles, options: dict[str, Any]) -> tuple[Rulebook, str | N
 
 def _run_and_show(setting: _Setting, prices: Path | None, options: dict[str, Any]) -> None:
     """Run to the end or to Ctrl-C; write the page and drill.json; print; exit with the stated code."""
-    from marginkeep.cli.oracle_study import _prove_writable, _unwritable
-    from marginkeep.cli.session import EXIT_INTERRUPTED, RULES_FILE, _interrupts
+    from marginkeep.cli.session import EXIT_INTERRUPTED, RULES_FILE, interrupts, prove_writable, unwritable
     from marginkeep.lab.drill import Drill, DrilledRun
     from marginkeep.lab.drill_page import write_drill_page
     from marginkeep.lab.drill_result import write_drill
@@ -174,8 +157,8 @@ def _run_and_show(setting: _Setting, prices: Path | None, options: dict[str, Any
     faulted = DrilledRun(setting.open_house(), apply_faults(setting.quotes, setting.faults), setting.path)
     running = Drill(healthy, faulted)
     texts = {} if setting.rules_text is None else {RULES_FILE: setting.rules_text}
-    with _interrupts() as stopped:
-        _prove_writable(report, [report.name, DRILL_FILE, *texts])
+    with interrupts() as stopped:
+        prove_writable(report, [report.name, DRILL_FILE, *texts])
         _run_with_progress(running, stopped)
     result = _conclude(running, setting, prices, options)
     if not result.complete:
@@ -186,7 +169,7 @@ def _run_and_show(setting: _Setting, prices: Path | None, options: dict[str, Any
             (report.parent / name).write_text(text, encoding="utf-8")
         write_drill_page(result, report)
     except OSError as error:
-        raise _unwritable(report, error) from error
+        raise unwritable(report, error) from error
     _print(result, report, as_json=options["as_json"])
     if not result.complete:
         sys.exit(EXIT_INTERRUPTED)
@@ -221,7 +204,6 @@ def _run_with_progress(running: Drill, stopped: Callable[[], bool]) -> None:
 
 def _conclude(running: Drill, setting: _Setting, prices: Path | None, options: dict[str, Any]) -> DrillResult:
     """Return the result as far as it was computed, with all the words that go with it."""
-    from marginkeep.cli.oracle_study import ARCHETYPE
     from marginkeep.lab.drill_result import conclude
     from marginkeep.lab.outcome import file_sha256
 

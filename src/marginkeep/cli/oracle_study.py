@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from marginkeep.cli.replay import TIME_FORMATS, _in_utc
+from marginkeep.cli.price_options import ARCHETYPE, path_repairs, price_options, read_or_make_up
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marginkeep.clearing import Clearinghouse
-    from marginkeep.lab.candles import Candles
     from marginkeep.lab.opening import PricePath
     from marginkeep.lab.oracle_study import PolicyRun
     from marginkeep.lab.oracle_study_result import StudyResult
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
 
 STUDY_FILE: Final = "study.json"
-ARCHETYPE: Final = "flash_cascade"
 POLICIES_MAX: Final = 400
 TICKS_A_SHOW: Final = 50
 """The bar moves this seldom: to draw it costs as much as a tick."""
@@ -37,20 +35,7 @@ TICKS_A_SHOW: Final = 50
 @click.option("--accounts", type=int, default=2_000, show_default=True, help="How many accounts to generate.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the book and of the made-up crash.")
 @click.option("--rules", type=click.Path(path_type=Path), help="Rulebook (default: an example for the markets).")
-@click.option("--symbols", help="Only these symbols of the price file, comma separated.")
-@click.option("--start", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="First time to replay, UTC.")
-@click.option("--end", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="Time at which to stop, UTC.")
-@click.option(
-    "--drop-bad-rows", is_flag=True, help="Drop and count rows with a bad price instead of refusing the file."
-)
-@click.option(
-    "--path",
-    "kind",
-    type=click.Choice(["close", "ohlc"]),
-    default="close",
-    show_default=True,
-    help="How a candle becomes prices.",
-)
+@price_options
 @click.option(
     "--deviations",
     default="0.001,0.005,0.01,0.02",
@@ -155,65 +140,32 @@ def _heartbeat(text: str) -> int:
 
 
 def _set_up(prices: Path | None, options: dict[str, Any]) -> _Setting:
-    from marginkeep.cli.session import load_rules
+    from marginkeep.cli.session import house_opener, load_rules
     from marginkeep.lab.opening import price_path
 
-    candles = _read(prices, options)
+    candles = read_or_make_up(prices, options)
     rulebook, text = load_rules(options["rules"], candles)
     cost = rulebook.units(rulebook.reporting, options["update_cost"])
     if cost <= 0:
         raise InputError(f"--update-cost is {options['update_cost']}: give an amount above 0 of {rulebook.reporting}")
     path = price_path(candles, rulebook, options["kind"], tuple(rulebook.markets))
-    ignored = (f"Symbols that no market uses: {', '.join(path.unused)}.",) if path.unused else ()
-    rounded = (f"{path.rounded:,} prices were rounded to the nearest tick.",) if path.rounded else ()
-    raised = (f"{path.raised:,} prices below half a tick were raised to one tick.",) if path.raised else ()
-    repairs = (*candles.repairs, *ignored, *rounded, *raised)
-    return _Setting(rulebook, text, path, _opener(rulebook, path, options), cost, repairs)
-
-
-def _read(prices: Path | None, options: dict[str, Any]) -> Candles:
-    """Return the candles to replay: the file's, or made up."""
-    from datetime import UTC
-
-    from marginkeep.cli.demo import made_up_candles
-    from marginkeep.cli.replay import _read as read_file
-    from marginkeep.lab.candles import window
-
-    if prices is not None:
-        return read_file(prices, options)
-    if options["symbols"]:
-        raise InputError("--symbols chooses from a price file: give PRICES, or leave --symbols out")
-    moments = [options["start"], options["end"]]
-    candles = made_up_candles(options["seed"], ARCHETYPE)
-    return window(candles, *(at and int(at.replace(tzinfo=UTC).timestamp()) * 10**9 for at in moments))
-
-
-def _opener(rulebook: Rulebook, path: PricePath, options: dict[str, Any]) -> Callable[[], Clearinghouse]:
-    """Return what opens the same house anew: the generated book, and a fund in proportion to its open interest."""
-    from marginkeep.cli.session import FUND_OF_OPEN_INTEREST, generated_house
-    from marginkeep.lab.replay import open_interest, top_up_fund
-
-    def open_house() -> Clearinghouse:
-        house = generated_house(rulebook, path, options["accounts"], options["seed"])
-        top_up_fund(house, open_interest(house) // FUND_OF_OPEN_INTEREST)
-        return house
-
-    return open_house
+    repairs = path_repairs(candles, path)
+    return _Setting(rulebook, text, path, house_opener(rulebook, path, options), cost, repairs)
 
 
 def _run_and_show(
     setting: _Setting, policies: tuple[UpdatePolicy, ...], prices: Path | None, options: dict[str, Any]
 ) -> None:
     """Run to the end or to Ctrl-C; write the page and study.json; print; exit with 130 when interrupted."""
-    from marginkeep.cli.session import EXIT_INTERRUPTED, RULES_FILE, _interrupts
+    from marginkeep.cli.session import EXIT_INTERRUPTED, RULES_FILE, interrupts, prove_writable, unwritable
     from marginkeep.lab.oracle_study_page import write_study_page
     from marginkeep.lab.oracle_study_result import write_study
 
     report: Path = options["report"]
     accounts = setting.open_house().state.book.count - 2  # before anything is written: it may refuse the options
     texts = {} if setting.rules_text is None else {RULES_FILE: setting.rules_text}
-    with _interrupts() as stopped:
-        _prove_writable(report, [report.name, STUDY_FILE, *texts])
+    with interrupts() as stopped:
+        prove_writable(report, [report.name, STUDY_FILE, *texts])
         runs = _run_with_progress(setting, policies, stopped)
     result = _conclude(setting, runs, len(policies) + 1, accounts, prices, options)
     if not result.complete:
@@ -224,7 +176,7 @@ def _run_and_show(
             (report.parent / name).write_text(text, encoding="utf-8")
         write_study_page(result, report)
     except OSError as error:
-        raise _unwritable(report, error) from error
+        raise unwritable(report, error) from error
     _print(result, report, as_json=options["as_json"])
     if not result.complete:
         sys.exit(EXIT_INTERRUPTED)
@@ -334,24 +286,6 @@ def _command(prices: Path | None, options: dict[str, Any]) -> str:
             text = value.isoformat() if name in ("start", "end") else str(value)
             words += [f"--{name.replace('_', '-')}", text]
     return shlex.join([*words, "--path", options["kind"], *(["--drop-bad-rows"] if options["drop_bad_rows"] else [])])
-
-
-def _prove_writable(report: Path, names: list[str]) -> None:
-    """Make the folder and prove that each file can be written, leaving nothing but the folder behind."""
-    try:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        for path in (report.parent / name for name in names):
-            is_new = not path.exists()
-            path.open("ab").close()
-            if is_new:
-                path.unlink()
-    except OSError as error:
-        raise _unwritable(report, error) from error
-
-
-def _unwritable(report: Path, error: OSError) -> InputError:
-    where = error.filename or report
-    return InputError(f"{where} cannot be written ({error.strerror}): choose another place for the report")
 
 
 def _print(result: StudyResult, report: Path, *, as_json: bool) -> None:

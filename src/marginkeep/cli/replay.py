@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from marginkeep.cli.price_options import path_repairs, price_options, read_price_file
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from marginkeep.clearing import Clearinghouse
     from marginkeep.lab.candles import Candles
     from marginkeep.lab.opening import PathKind, PricePath
 
 ACCOUNTS_DEFAULT = 10_000
-TIME_FORMATS = (
-    "%Y-%m-%d",
-    *(f"%Y-%m-%d{sep}%H:%M{sec}{zone}" for sep in "T " for sec in (":%S", "") for zone in ("", "%z")),
-)
-
-
-def _in_utc(context: click.Context, option: click.Parameter, moment: datetime | None) -> datetime | None:
-    """Return a time without a zone, which is UTC."""
-    if moment is None or moment.tzinfo is None:
-        return moment
-    return moment.astimezone(UTC).replace(tzinfo=None)
 
 
 @click.command()
@@ -38,20 +25,7 @@ def _in_utc(context: click.Context, option: click.Parameter, moment: datetime | 
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generated book.")
 @click.option("--book", type=click.Path(path_type=Path), help="Replay the accounts of this case file instead.")
 @click.option("--rules", type=click.Path(path_type=Path), help="Rulebook (default: an example for the file's markets).")
-@click.option("--symbols", help="Only these symbols of the price file, comma separated.")
-@click.option("--start", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="First time to replay, UTC.")
-@click.option("--end", type=click.DateTime(TIME_FORMATS), callback=_in_utc, help="Time at which to stop, UTC.")
-@click.option(
-    "--drop-bad-rows", is_flag=True, help="Drop and count rows with a bad price instead of refusing the file."
-)
-@click.option(
-    "--path",
-    "kind",
-    type=click.Choice(["close", "ohlc"]),
-    default="close",
-    show_default=True,
-    help="How a candle becomes marks.",
-)
+@price_options
 @click.option("--fund", help="Opening balance of the insurance fund (default: 2 % of open interest).")
 @click.option("--fail-if", "expressions", multiple=True, metavar="EXPR", help="Exit 1 if true, as in 'bad_debt>0'.")
 @click.option(
@@ -80,7 +54,7 @@ def replay(prices: Path, **options: Any) -> None:
     check_report_path(options["report"])
     if options["book"] is not None and options["accounts"] is not None:
         raise InputError("--book and --accounts exclude each other: give the accounts or have them generated")
-    candles = _read(prices, options)
+    candles = read_price_file(prices, options)
     rulebook, rules_text = load_rules(options["rules"], candles)
     house, path = _open(candles, rulebook, options)
     inputs = {
@@ -90,9 +64,6 @@ def replay(prices: Path, **options: Any) -> None:
         "seed": None if options["book"] is not None else options["seed"],
         "path": options["kind"],
     }
-    ignored = (f"Symbols that no market uses: {', '.join(path.unused)}.",) if path.unused else ()
-    rounded = (f"{path.rounded:,} prices were rounded to the nearest tick.",) if path.rounded else ()
-    raised = (f"{path.raised:,} prices below half a tick were raised to one tick.",) if path.raised else ()
     run_session(
         Session(
             house=house,
@@ -101,7 +72,7 @@ def replay(prices: Path, **options: Any) -> None:
             fund=options["fund"],
             expressions=options["expressions"],
             assumptions=(path_assumption(options["kind"]), *_assumptions(options)),
-            repairs=(*candles.repairs, *ignored, *rounded, *raised),
+            repairs=path_repairs(candles, path),
             reproduce=_command(prices, options),
             inputs=inputs,
             report=options["report"],
@@ -109,20 +80,6 @@ def replay(prices: Path, **options: Any) -> None:
             rules_text=rules_text,
         )
     )
-
-
-def _read(prices: Path, options: dict[str, Any]) -> Candles:
-    from marginkeep.lab.candles import filled, read_candles, window
-
-    symbols = [symbol.strip() for symbol in options["symbols"].split(",")] if options["symbols"] else None
-    moments = [
-        None if options[name] is None else int(options[name].replace(tzinfo=UTC).timestamp()) * 10**9
-        for name in ("start", "end")
-    ]
-    candles = read_candles(prices, symbols=symbols, drop_bad_rows=options["drop_bad_rows"])
-    if moments != [None, None]:
-        candles = window(candles, *moments)
-    return filled(candles)
 
 
 def _open(candles: Candles, rulebook: Any, options: dict[str, Any]) -> tuple[Clearinghouse, PricePath]:

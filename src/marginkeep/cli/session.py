@@ -15,7 +15,7 @@ import click
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from marginkeep.clearing import Clearinghouse
@@ -82,6 +82,18 @@ def generated_house(rulebook: Rulebook, path: PricePath, accounts: int, seed: in
     return house
 
 
+def house_opener(rulebook: Rulebook, path: PricePath, options: dict[str, Any]) -> Callable[[], Clearinghouse]:
+    """Return what opens the same house anew: the generated book, and a fund in proportion to its open interest."""
+    from marginkeep.lab.replay import open_interest, top_up_fund
+
+    def open_house() -> Clearinghouse:
+        house = generated_house(rulebook, path, options["accounts"], options["seed"])
+        top_up_fund(house, open_interest(house) // FUND_OF_OPEN_INTEREST)
+        return house
+
+    return open_house
+
+
 def path_assumption(kind: PathKind) -> str:
     """Say how candles became marks."""
     if kind == "close":
@@ -104,8 +116,10 @@ def run_session(session: Session) -> None:
     check_report_path(session.report)
     top_up_fund(session.house, amount)
     replay = Replay(session.house, session.path)
-    with _interrupts() as stopped:
-        _prepare_folder(session)
+    with interrupts() as stopped:
+        prove_writable(
+            session.report, [session.report.name, RUN_FILE, *([] if session.rules_text is None else [RULES_FILE])]
+        )
         _run_with_progress(replay, session, stopped)
     if replay.done < len(session.path.times_ns):
         click.echo(f"interrupted after {replay.done:,} ticks: writing what there is", err=True)
@@ -125,7 +139,7 @@ def run_session(session: Session) -> None:
             (session.report.parent / RULES_FILE).write_text(session.rules_text, encoding="utf-8")
         write_report(result, session.report)
     except OSError as error:
-        raise _unwritable(session.report, error) from error
+        raise unwritable(session.report, error) from error
     _print(result, session)
     if not result.complete:
         sys.exit(EXIT_INTERRUPTED)
@@ -146,28 +160,32 @@ def check_report_path(report: Path) -> None:
         raise InputError(f"--report {report}: {report.name} is another file of the run; choose another name")
 
 
-def _prepare_folder(session: Session) -> None:
-    """Make the folder and prove that each file can be written, leaving nothing but the folder behind."""
-    folder = session.report.parent
-    names = [session.report.name, RUN_FILE, *([] if session.rules_text is None else [RULES_FILE])]
+def prove_writable(report: Path, names: Iterable[str]) -> None:
+    """Make the report's folder and prove that files of these names can be written, leaving nothing else behind.
+
+    Raises
+    ------
+    InputError : one cannot
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (folder / name for name in names):
+        report.parent.mkdir(parents=True, exist_ok=True)
+        for path in (report.parent / name for name in names):
             is_new = not path.exists()
             path.open("ab").close()
             if is_new:
                 path.unlink()
     except OSError as error:
-        raise _unwritable(session.report, error) from error
+        raise unwritable(report, error) from error
 
 
-def _unwritable(report: Path, error: OSError) -> InputError:
+def unwritable(report: Path, error: OSError) -> InputError:
+    """Return the refusal of a report that cannot be written."""
     where = error.filename or report
     return InputError(f"{where} cannot be written ({error.strerror}): choose another place for the report")
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def interrupts() -> Iterator[Callable[[], bool]]:
     """Turn Ctrl-C into an answer to "stopped?" instead of an exception, which could tear a tick in two."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():

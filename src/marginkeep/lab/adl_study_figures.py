@@ -8,7 +8,7 @@ import numpy as np
 
 from marginkeep.lab.adl_study_result import LABELS
 from marginkeep.lab.adl_study_waves import DECIMALS, FACTS
-from marginkeep.lab.figures import _AXIS, _WHOLE, Chart, _figure_json, _line, _panel_title
+from marginkeep.lab.figures import AXIS, WHOLE_PANEL, Chart, encode_figure, line_trace, panel_title
 
 if TYPE_CHECKING:
     from marginkeep.lab.adl_study import PolicyRun
@@ -27,7 +27,7 @@ def build_study_charts(result: StudyResult) -> tuple[Chart, ...]:
 
 def _concentration_chart(result: StudyResult) -> Chart:
     curves = [_curve(run, rank) for rank, run in enumerate(result.runs[1:])]
-    published = _line(
+    published = line_trace(
         "published",
         np.array([rank for rank, _ in FACTS.top], np.float64),
         np.array([float(share) * _PERCENT for _, share in FACTS.top]),
@@ -36,26 +36,26 @@ def _concentration_chart(result: StudyResult) -> Chart:
     )
     points = {**published, "mode": "markers", "marker": {"size": 11, "symbol": "diamond-open", "line": {"width": 2}}}
     layout = {
-        "xaxis": {**_AXIS, "type": "log", "dtick": 1, "tickformat": ",d", "exponentformat": "none"}
+        "xaxis": {**AXIS, "type": "log", "dtick": 1, "tickformat": ",d", "exponentformat": "none"}
         | {"title": {"text": "accounts, the largest first (log scale)"}},
-        "yaxis": {**_AXIS, "domain": list(_WHOLE), "range": [0, 102], "ticksuffix": " %"},
-        "annotations": [_panel_title("Share of the closed notional", _WHOLE[1])],
+        "yaxis": {**AXIS, "domain": list(WHOLE_PANEL), "range": [0, 102], "ticksuffix": " %"},
+        "annotations": [panel_title("Share of the closed notional", WHOLE_PANEL[1])],
         "hovermode": "closest",
     }
     words = (
         "The share of all closed notional that the largest accounts have, by policy, in the generated population. "
         "Diamonds are what was published, which the queue meets by construction."
     )
-    return Chart("who-pays", "Who pays", words, _figure_json([*curves, points], layout))
+    return Chart("who-pays", "Who pays", words, encode_figure([*curves, points], layout))
 
 
 def _waves_chart(result: StudyResult) -> Chart:
     waves = [str(wave.number) for wave in result.waves]
     layout = {
-        "xaxis": {**_AXIS, "type": "category", "categoryorder": "array", "categoryarray": waves}
+        "xaxis": {**AXIS, "type": "category", "categoryorder": "array", "categoryarray": waves}
         | {"title": {"text": "wave"}},
-        "yaxis": {**_AXIS, "domain": list(_WHOLE)},
-        "annotations": [_panel_title("Taken less needed, million USD", _WHOLE[1])],
+        "yaxis": {**AXIS, "domain": list(WHOLE_PANEL)},
+        "annotations": [panel_title("Taken less needed, million USD", WHOLE_PANEL[1])],
         "hovermode": "closest",
         "barmode": "relative",
     }
@@ -65,7 +65,7 @@ def _waves_chart(result: StudyResult) -> Chart:
     )
     if any(gap for run in result.runs[1:] for gap in run.waves):
         words = "What production took less what was needed, wave by wave: data."
-    return Chart("waves", "What production took", words, _figure_json(_bars(result), layout))
+    return Chart("waves", "What production took", words, encode_figure(_bars(result), layout))
 
 
 def _curve(run: PolicyRun, rank: int) -> dict[str, Any]:
@@ -74,7 +74,9 @@ def _curve(run: PolicyRun, rank: int) -> dict[str, Any]:
     place = np.arange(1, len(share) + 1, dtype=np.float64)
     kept = _spread(len(share))
     hover = f"{LABELS[run.name]}: the largest %{{x:,}} have %{{y:.1f}} %<extra></extra>"
-    trace = _line(LABELS[run.name], place[kept], share[kept], f"series-{rank + 1}", hover=hover, dash=_DASHES[rank])
+    trace = line_trace(
+        LABELS[run.name], place[kept], share[kept], f"series-{rank + 1}", hover=hover, dash=_DASHES[rank]
+    )
     return {**trace, "mode": "lines", "line": {"width": 2.2, "dash": _DASHES[rank]}}
 
 

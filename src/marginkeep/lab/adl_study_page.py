@@ -17,7 +17,7 @@ from marginkeep.lab.adl_study_summary import (
     published_cells,
     title_of,
 )
-from marginkeep.lab.report import _content_policy, _scripts, _template
+from marginkeep.lab.report import content_policy, page_scripts, template_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,11 +37,11 @@ def write_study_page(result: StudyResult, path: Path) -> None:
 def render_study_page(result: StudyResult) -> str:
     """Return the page as text."""
     charts = build_study_charts(result)
-    scripts = _scripts(charts)
+    scripts = page_scripts(charts)
     record = study_record(result)
-    return Template(_template("adl_study.html")).substitute(
-        policy=_content_policy(scripts),
-        style=_template("report.css"),
+    return Template(template_text("adl_study.html")).substitute(
+        policy=content_policy(scripts),
+        style=template_text("report.css"),
         title=page.text(title_of(result)),
         scope=page.text(f"{result.source}; {result.accounts:,} generated accounts, seed {result.seed}"),
         finding=page.text(finding(result).replace(" M", "\N{NO-BREAK SPACE}M")),
@@ -117,4 +117,4 @@ def _table(headers: list[str], rows: Iterable[Iterable[str]]) -> str:
         )
         title = f'<span style="white-space: nowrap">{page.text(name)}</span>'
         lines.append(f'<tr><th scope="row" data-label="{page.text(headers[0])}">{title}</th>{numbers}</tr>')
-    return page._table(page._header((headers[0], False), *((header, True) for header in headers[1:])), lines)
+    return page.table_card(page.table_header((headers[0], False), *((header, True) for header in headers[1:])), lines)

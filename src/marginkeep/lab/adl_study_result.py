@@ -112,11 +112,11 @@ class StudyResult:
 
 def study_record(result: StudyResult) -> dict[str, Any]:
     """Return the content of study.json; amounts are USD."""
-    from marginkeep.lab.outcome import _versions
+    from marginkeep.lab.outcome import program_versions
 
     return {
         "marginkeep": marginkeep.__version__,
-        "versions": _versions(),
+        "versions": program_versions(),
         "reproduce": result.reproduce,
         "inputs": dict(result.inputs),
         "waves": [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from marginkeep.lab.drill_summary import fate_counts
-from marginkeep.lab.figures import NS_PER_MS, Chart, _figure_json, _line, _time_layout, kept_rows, plain
+from marginkeep.lab.figures import NS_PER_MS, Chart, encode_figure, kept_rows, line_trace, plain, time_layout
 from marginkeep.lab.summary import format_time
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def build_drill_charts(result: DrillResult) -> tuple[Chart, ...]:
     times = result.times_ns[rows] / NS_PER_MS
     traces = [*_price_lines(result, column, rows, times), *_marks(result, column, rows)]
     labels, strips = _strips(result, column, rows)
-    layout = _time_layout(times, f"{plain(result.names[column])}, first tick = 100", "What applied when")
+    layout = time_layout(times, f"{plain(result.names[column])}, first tick = 100", "What applied when")
     count = len(labels)
     layout["yaxis2"] = {
         **layout["yaxis2"],
@@ -51,7 +51,7 @@ def build_drill_charts(result: DrillResult) -> tuple[Chart, ...]:
     }
     layout["shapes"] = [_band(*span) for span in _spans(_bad(result, column, faulted=True)[rows], times)]
     layout["hoversubplots"] = "single"
-    return (Chart(key, heading, _words(result, column, rows), _figure_json([*traces, *strips], layout)),)
+    return (Chart(key, heading, _words(result, column, rows), encode_figure([*traces, *strips], layout)),)
 
 
 def shown_market(result: DrillResult) -> int:
@@ -82,7 +82,7 @@ def _price_lines(result: DrillResult, column: int, rows: slice, times: NDArray[n
     ):
         level = prices[rows, column] / first * 100.0
         kept = kept_rows(level)
-        trace = _line(name, times[kept], level[kept], role, dash=dash, hover="%{y:.3f}")
+        trace = line_trace(name, times[kept], level[kept], role, dash=dash, hover="%{y:.3f}")
         lines.append({**trace, "mode": "lines", "line": {"width": width, "dash": dash, "shape": "hv"}})
     return lines
 
@@ -99,7 +99,7 @@ def _marks(result: DrillResult, column: int, rows: slice) -> list[dict[str, Any]
         if not inside.any():
             continue
         level = result.faulted_prices[ticks[inside], column] / first * 100.0
-        trace = _line(f"liquidated {fate}", moments[inside] / NS_PER_MS, level, role, hover="%{customdata:,.0f}")
+        trace = line_trace(f"liquidated {fate}", moments[inside] / NS_PER_MS, level, role, hover="%{customdata:,.0f}")
         look = {"mode": "markers", "marker": {"size": 9, "symbol": symbol, "line": {"width": 0}}}
         traces.append({**trace, **look, "customdata": counts[inside].astype(np.float64)})
     return traces
@@ -122,7 +122,7 @@ def _strips(result: DrillResult, column: int, rows: slice) -> tuple[list[str], l
 def _strip(label: str, role: str, place: int, spans: list[tuple[float, float]]) -> dict[str, Any]:
     x = np.array([edge for start, end in spans for edge in (start, end, np.nan)], np.float64)
     y = np.where(np.isnan(x), np.nan, float(place))
-    trace = _line(plain(label), x, y, role, hover="")
+    trace = line_trace(plain(label), x, y, role, hover="")
     look = {"mode": "lines", "line": {"width": 11}, "hoverinfo": "skip", "hovertemplate": None, "showlegend": False}
     return {**trace, **look, "yaxis": "y2"}
 

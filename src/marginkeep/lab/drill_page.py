@@ -10,7 +10,7 @@ from marginkeep.lab.drill_figures import build_drill_charts
 from marginkeep.lab.drill_result import FATES, drill_record
 from marginkeep.lab.drill_summary import NO_TIME, fate_counts, fault_words, figure_rows, finding, notice, state_of
 from marginkeep.lab.oracle_study_summary import duration_text
-from marginkeep.lab.report import _content_policy, _scripts, _template
+from marginkeep.lab.report import content_policy, page_scripts, template_text
 from marginkeep.lab.summary import format_amount, format_time
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def write_drill_page(result: DrillResult, path: Path) -> None:
 def render_drill_page(result: DrillResult) -> str:
     """Return the page as text."""
     charts = build_drill_charts(result)
-    scripts = _scripts(charts)
+    scripts = page_scripts(charts)
     record = drill_record(result)
-    return Template(_template("oracle_drill.html")).substitute(
-        policy=_content_policy(scripts),
-        style=_template("report.css"),
+    return Template(template_text("oracle_drill.html")).substitute(
+        policy=content_policy(scripts),
+        style=template_text("report.css"),
         title=page.text(result.title),
         scope=page.text(_scope(result)),
         verdict=_verdict(result),
@@ -83,11 +83,11 @@ def _figures_section(result: DrillResult) -> str:
     columns = ("Fault-free", "With faults", "Change")
     rows = (_row(name, columns, cells) for name, *cells in figure_rows(result))
     note = f'<p class="note">{page.text(f"Amounts in {result.reporting_asset}.")}</p>\n'
-    return note + page._table(_header("", columns), rows)
+    return note + page.table_card(_header("", columns), rows)
 
 
 def _header(first: str, columns: Sequence[str]) -> str:
-    return page._header((first, False), *((name, True) for name in columns))
+    return page.table_header((first, False), *((name, True) for name in columns))
 
 
 def _row(name: str, columns: Sequence[str], cells: Sequence[str]) -> str:
@@ -107,8 +107,8 @@ def _accounts_section(result: DrillResult) -> str:
     note = f'<p class="note">{page.text(f"{counts}.{left}")}</p>\n'
     asset = result.reporting_asset
     names = (("Account", False), ("Liquidated", False), ("Fault-free, UTC", False), ("With faults, UTC", False))
-    header = page._header(*names, ("Later by", True), (f"Notional, change, {asset}", True))
-    return note + page._table(header, (_account_rows(one, result) for one in shown))
+    header = page.table_header(*names, ("Later by", True), (f"Notional, change, {asset}", True))
+    return note + page.table_card(header, (_account_rows(one, result) for one in shown))
 
 
 def _account_rows(one: Difference, result: DrillResult) -> str:
@@ -143,7 +143,7 @@ def _oracle_section(result: DrillResult) -> str:
     ]
     if not rows:
         return '<p class="note">No quality, market, peg or source changed, and no quote was ignored.</p>'
-    return page._table(_header("Change", columns), rows) + _changes_list(result)
+    return page.table_card(_header("Change", columns), rows) + _changes_list(result)
 
 
 def _changes_list(result: DrillResult) -> str:

@@ -6,7 +6,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Final
 
 from marginkeep.lab.oracle_study_summary import duration_text
-from marginkeep.lab.stories import _Money, _price
+from marginkeep.lab.stories import Money, price_text
 from marginkeep.lab.summary import format_time
 from marginkeep.units import format_exact
 
@@ -31,7 +31,7 @@ class Reasons:
     def __init__(self, drill: Drill, faults: Sequence[Fault]) -> None:
         self._drill = drill
         self._faults = faults
-        self._money = _Money(drill.healthy.house.state)
+        self._money = Money(drill.healthy.house.state)
         oracle = drill.healthy.oracle
         self._rules = oracle.rules
         self._lines: dict[str, Line] = {line.name: line for line in (*oracle.markets.values(), *oracle.assets.values())}
@@ -129,14 +129,14 @@ class Reasons:
         return int(self._drill.healthy.path.times_ns[tick])
 
     def _priced(self, seen: PriceSeen) -> str:
-        return f"{seen.name} {_price(self._drill.healthy.house.state, seen.name, seen.price)}"
+        return f"{seen.name} {price_text(self._drill.healthy.house.state, seen.name, seen.price)}"
 
     def _compared(self, seen: PriceSeen, account: str, *, came_first: bool) -> str:
         """Say what a price was in one run, and what in the other, with the sources of the run with faults."""
         other = self._drill.glimpses[account].prices[seen.name]
         move = self._basis_points(seen.name, self._drill.glimpses[account].tick)
         words = "the same" if not move else f"{abs(move):,.1f} bp {'higher' if move > 0 else 'lower'} with the faults"
-        price = _price(self._drill.healthy.house.state, other.name, other.price)
+        price = price_text(self._drill.healthy.house.state, other.name, other.price)
         there = f"{'fault-free' if came_first else 'with the faults'} {price} ({_standing(other)})"
         sources = self._sources(seen if came_first else other)
         return f"{self._priced(seen)} ({_standing(seen)}), {there}, {words}: {sources}"
@@ -198,10 +198,6 @@ def _standing(seen: PriceSeen) -> str:
 
 def _begun(ago_ns: int) -> str:
     return f"for {duration_text(ago_ns)}" if ago_ns else "just begun"
-
-
-def _ended(ago_ns: int) -> str:
-    return f"ended {duration_text(ago_ns)} before" if ago_ns else "just ended"
 
 
 def _share(glimpse: Glimpse) -> str:

@@ -231,11 +231,11 @@ def _time(drill: Drill, closed: Closed | None) -> int | None:
 
 def drill_record(result: DrillResult) -> dict[str, Any]:
     """Return the content of drill.json."""
-    from marginkeep.lab.outcome import _versions
+    from marginkeep.lab.outcome import program_versions
 
     return {
         "marginkeep": marginkeep.__version__,
-        "versions": _versions(),
+        "versions": program_versions(),
         "reproduce": result.reproduce,
         "complete": result.complete,
         "inputs": dict(result.inputs),

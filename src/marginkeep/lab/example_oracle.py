@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from marginkeep.lab.example_rules import _key, _quoted, base_of
+from marginkeep.lab.example_rules import base_of, toml_key, toml_text
 from marginkeep.units import format_exact
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def example_oracle_text(rulebook: Rulebook, sources: Sequence[str]) -> str:
     sources : who quotes every feed
     """
     lines = ["", "[oracle] # prices one may act on: who quotes them, and what makes them good enough for what"]
-    lines += [f"sources = [{', '.join(map(_quoted, sources))}]", *_GUARDS]
+    lines += [f"sources = [{', '.join(map(toml_text, sources))}]", *_GUARDS]
     for feed, tick in _feeds(rulebook).items():
-        lines += ["", f"[oracle.feeds.{_key(feed)}]", f'tick = "{format_exact(tick)}"']
+        lines += ["", f"[oracle.feeds.{toml_key(feed)}]", f'tick = "{format_exact(tick)}"']
     for market in rulebook.markets:
         lines += ["", *_market_lines(market, _feed_of(rulebook, market))]
     return "\n".join(lines) + "\n"
@@ -72,11 +72,11 @@ def _feeds(rulebook: Rulebook) -> dict[str, Fraction]:
 
 def _market_lines(market: str, feed: str) -> list[str]:
     return [
-        f"[oracle.marks.{_key(market)}] # no book of its own here: the mark is the index",
-        f"index = {_quoted(feed)}",
+        f"[oracle.marks.{toml_key(market)}] # no book of its own here: the mark is the index",
+        f"index = {toml_text(feed)}",
         'preset = "index"',
         "",
-        f"[oracle.breakers.{_key(market)}]",
+        f"[oracle.breakers.{toml_key(market)}]",
         'liquidation_share = "0.02"',
         'liquidation_interval = "10s"',
         "triggers = [",

@@ -202,7 +202,7 @@ def _require_room(rulebook: Rulebook, price: Decimal) -> None:
 def _asset_writer(base: str, initial: str, maintenance: str) -> Callable[[Decimal, int], list[str]]:
     def write(price: Decimal, tick_exponent: int) -> list[str]:
         return [
-            f"[assets.{_key(base)}]",
+            f"[assets.{toml_key(base)}]",
             "decimals = 8",
             f'tick = "{_power(tick_exponent)}"',
             f'weight = {{ initial = "{initial}", maintenance = "{maintenance}" }}',
@@ -225,8 +225,8 @@ def _market_writer(symbol: str) -> Callable[[Decimal, int], list[str]]:
         # One tick of one lot is a whole smallest unit of USD, unless the tick is finer than the price is high.
         lot_exponent = max(-magnitude, -6 - max(tick_exponent, magnitude - 5))
         return [
-            f"[markets.{_key(base + '-PERP')}]",
-            f"symbol = {_quoted(symbol)}",
+            f"[markets.{toml_key(base + '-PERP')}]",
+            f"symbol = {toml_text(symbol)}",
             'settle = "USD"',
             f'lot = "{_power(lot_exponent)}"',
             f'tick = "{_power(tick_exponent)}"',
@@ -252,10 +252,11 @@ def _power(exponent: int) -> str:
     return f"{Decimal(1).scaleb(exponent):f}"
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
     """Write a TOML key, in quotes where it needs them."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)
 
 
-def _quoted(text: str) -> str:
+def toml_text(text: str) -> str:
+    """Write a text as a TOML string."""
     return json.dumps(text, ensure_ascii=False)

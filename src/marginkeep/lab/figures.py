@@ -35,10 +35,14 @@ BARS_ACROSS_MAX: Final = 600
 MARKERS_BELOW: Final = 40
 NS_PER_MS: Final = 1_000_000
 
-_AXIS: Final[dict[str, Any]] = {"automargin": True, "exponentformat": "B", "separatethousands": True}
+AXIS: Final[dict[str, Any]] = {"automargin": True, "exponentformat": "B", "separatethousands": True}
+"""How every axis writes its numbers."""
+
+WHOLE_PANEL: Final = (0.0, 0.94)
+"""Where a lone panel lies, as shares of the height; its title is above it."""
+
 _UPPER: Final = (0.42, 0.95)
 _LOWER: Final = (0.0, 0.30)
-_WHOLE: Final = (0.0, 0.94)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +133,10 @@ def _price_chart(result: ReplayResult, points_max: int) -> Chart:
     hit = result.timeline.liquidated_notional > 0
     if hit.any():
         traces.append(_liquidation_bars(result, times, points_max))
-    layout = _time_layout(
+    layout = time_layout(
         times, "Price, first = 100", f"Liquidated a tick, {result.reporting_asset}" if hit.any() else ""
     )
-    return Chart(key, heading, _price_words(result, lines), _figure_json(traces, layout))
+    return Chart(key, heading, _price_words(result, lines), encode_figure(traces, layout))
 
 
 def _price_lines(result: ReplayResult) -> list[tuple[str, NDArray[np.float64]]]:
@@ -148,7 +152,7 @@ def _price_trace(
     rows = kept_rows(line, points_max)
     dash = "solid" if rank < MARKETS_SHOWN else "dot"
     role = f"series-{rank % MARKETS_SHOWN + 1}"
-    trace = _line(plain(name), times[rows], line[rows], role, dash=dash, hover="%{y:.2f}")
+    trace = line_trace(plain(name), times[rows], line[rows], role, dash=dash, hover="%{y:.2f}")
     return trace if rank < MARKETS_SHOWN else {**trace, "visible": "legendonly"}
 
 
@@ -212,8 +216,8 @@ def _fund_chart(result: ReplayResult, points_max: int) -> Chart:
         words += " There was no bad debt."
     asset = result.reporting_asset
     lower = f"Bad debt, cumulative, {asset}" if debt.any() else ""
-    layout = {**_time_layout(times, f"Fund balance, {asset}", lower), "showlegend": False}
-    return Chart(key, heading, words, _figure_json(traces, layout))
+    layout = {**time_layout(times, f"Fund balance, {asset}", lower), "showlegend": False}
+    return Chart(key, heading, words, encode_figure(traces, layout))
 
 
 def _health_chart(result: ReplayResult) -> Chart:
@@ -222,7 +226,7 @@ def _health_chart(result: ReplayResult) -> Chart:
     if not before.sum() and not after.sum():
         return Chart(key, heading, "No account needed margin, so there are no health factors to show.", None)
     traces = [_health_bars(before), _health_steps(after)]
-    return Chart(key, heading, _health_words(result), _figure_json(traces, _health_layout(before + after)))
+    return Chart(key, heading, _health_words(result), encode_figure(traces, _health_layout(before + after)))
 
 
 def _health_bins() -> tuple[NDArray[np.float64], list[str]]:
@@ -246,7 +250,7 @@ def _health_steps(accounts: NDArray[np.int64]) -> dict[str, Any]:
     # A step ends between two points, so one more point is needed to draw the last bin to its end.
     x = np.append(centres, centres[-1] + 0.5 / HEALTH_BINS_PER_UNIT)
     y = np.append(accounts, accounts[-1]).astype(np.float64)
-    trace = _line("accounts after", x, y, "series-1", hover=_health_hover("after"))
+    trace = line_trace("accounts after", x, y, "series-1", hover=_health_hover("after"))
     return {**trace, "customdata": [*labels, labels[-1]], "line": {"shape": "hvh", "width": 2}}
 
 
@@ -257,12 +261,20 @@ def _health_hover(when: str) -> str:
 def _health_layout(accounts: NDArray[np.int64]) -> dict[str, Any]:
     lowest = HEALTH_FLOOR + int(np.flatnonzero(accounts)[0]) / HEALTH_BINS_PER_UNIT
     ticks = np.arange(np.floor(min(lowest, 0.0)), HEALTH_CAP + 1).tolist()
-    axis = {**_AXIS, "title": {"text": "health factor"}, "range": [ticks[0], HEALTH_CAP + 0.2]}
-    line = {"type": "line", "xref": "x", "yref": "paper", "x0": 1.0, "x1": 1.0, "y0": _WHOLE[0], "y1": _WHOLE[1]}
-    mark = {"xref": "x", "yref": "paper", "x": 1.0, "y": _WHOLE[1], "xanchor": "left", "yanchor": "bottom"}
+    axis = {**AXIS, "title": {"text": "health factor"}, "range": [ticks[0], HEALTH_CAP + 0.2]}
+    line = {
+        "type": "line",
+        "xref": "x",
+        "yref": "paper",
+        "x0": 1.0,
+        "x1": 1.0,
+        "y0": WHOLE_PANEL[0],
+        "y1": WHOLE_PANEL[1],
+    }
+    mark = {"xref": "x", "yref": "paper", "x": 1.0, "y": WHOLE_PANEL[1], "xanchor": "left", "yanchor": "bottom"}
     return {
         "xaxis": {**axis, "tickvals": ticks, "ticktext": [*(f"{tick:g}" for tick in ticks[:-1]), f"{HEALTH_CAP:g}+"]},
-        "yaxis": {**_AXIS, "domain": list(_WHOLE), "rangemode": "tozero"},
+        "yaxis": {**AXIS, "domain": list(WHOLE_PANEL), "rangemode": "tozero"},
         "shapes": [{**line, "line": {"width": 1.5, "dash": "dash"}}],
         "annotations": [{**mark, "text": "1.0: liquidation below", "showarrow": False}],
         "hovermode": "x",
@@ -294,13 +306,13 @@ def _work_chart(result: ReplayResult, points_max: int) -> Chart:
     times = result.timeline.times_ns / NS_PER_MS
     counts = np.where(evaluations > 0, evaluations, np.nan).astype(np.float64)
     rows = kept_rows(counts, points_max)
-    traces = [_line("evaluations", times[rows], counts[rows], "series-1", hover="%{y:,.0f}")]
+    traces = [line_trace("evaluations", times[rows], counts[rows], "series-1", hover="%{y:,.0f}")]
     everyone = np.array([result.accounts, result.accounts], dtype=np.float64)
-    traces.append(_line("all accounts", times[[0, -1]], everyone, "muted", dash="dash", hover="%{y:,.0f}"))
+    traces.append(line_trace("all accounts", times[[0, -1]], everyone, "muted", dash="dash", hover="%{y:,.0f}"))
     traces[1]["mode"] = "lines"
-    layout = _time_layout(times, "Accounts evaluated a tick (log scale)", "")
+    layout = time_layout(times, "Accounts evaluated a tick (log scale)", "")
     layout["yaxis"] = {**layout["yaxis"], "type": "log", "dtick": 1, "tickformat": ",d"}
-    return Chart(key, heading, f"{words}.", _figure_json(traces, layout))
+    return Chart(key, heading, f"{words}.", encode_figure(traces, layout))
 
 
 def _level(
@@ -308,43 +320,45 @@ def _level(
 ) -> dict[str, Any]:
     """Draw a level that holds until the next tick changes it."""
     rows = kept_rows(level, points_max)
-    trace = _line(name, times[rows], level[rows], role, hover="%{y:,.2f}")
+    trace = line_trace(name, times[rows], level[rows], role, hover="%{y:,.2f}")
     return {**trace, "line": {**trace["line"], "shape": "hv", "width": 2}}
 
 
-def _line(
+def line_trace(
     name: str, x: NDArray[np.float64], y: NDArray[np.float64], role: str, *, hover: str, dash: str = "solid"
 ) -> dict[str, Any]:
+    """Return a line, with markers where they are few or where gaps would hide a lone point; gaps are NaN."""
     mode = "lines+markers" if len(x) < MARKERS_BELOW or np.isnan(y).any() else "lines"
     look = {"mode": mode, "line": {"width": 1.6, "dash": dash}, "marker": {"size": 3}, "meta": {"role": role}}
     return {"type": "scatter", "name": name, "x": x, "y": y, "hovertemplate": hover, **look}
 
 
-def _time_layout(times: NDArray[np.float64], upper: str, lower: str) -> dict[str, Any]:
+def time_layout(times: NDArray[np.float64], upper: str, lower: str) -> dict[str, Any]:
     """Lay out one panel, or two on one time axis; each panel has its title above it, readable on a phone."""
     time_axis: dict[str, Any] = {"type": "date", "hoverformat": "%Y-%m-%d %H:%M:%S UTC", "title": {"text": "time, UTC"}}
     margin = max(float(times[-1] - times[0]) * 0.005, 1_000.0)
     time_axis["range"] = [float(times[0]) - margin, float(times[-1]) + margin]
-    domain = _UPPER if lower else _WHOLE
+    domain = _UPPER if lower else WHOLE_PANEL
     layout: dict[str, Any] = {
         "xaxis": {**time_axis, "anchor": "y2" if lower else "y", "automargin": True},
-        "yaxis": {**_AXIS, "domain": list(domain)},
-        "annotations": [_panel_title(plain(upper), domain[1])],
+        "yaxis": {**AXIS, "domain": list(domain)},
+        "annotations": [panel_title(plain(upper), domain[1])],
         "hovermode": "x unified",
         "hoversubplots": "axis",
     }
     if lower:
-        layout["yaxis2"] = {**_AXIS, "domain": list(_LOWER), "rangemode": "tozero"}
-        layout["annotations"].append(_panel_title(plain(lower), _LOWER[1]))
+        layout["yaxis2"] = {**AXIS, "domain": list(_LOWER), "rangemode": "tozero"}
+        layout["annotations"].append(panel_title(plain(lower), _LOWER[1]))
     return layout
 
 
-def _panel_title(text: str, top: float) -> dict[str, Any]:
+def panel_title(text: str, top: float) -> dict[str, Any]:
+    """Return a title above a panel whose top is at this share of the height."""
     place = {"xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left", "yanchor": "bottom"}
     return {**place, "text": f"<b>{text}</b>", "showarrow": False, "yshift": 4}
 
 
-def _figure_json(traces: list[dict[str, Any]], layout: dict[str, Any]) -> str:
+def encode_figure(traces: list[dict[str, Any]], layout: dict[str, Any]) -> str:
     """Let Plotly check the figure and write it; no ``<`` is left, so that the page may hold it in a script tag."""
     import plotly.graph_objects as graph_objects
 

@@ -101,8 +101,9 @@ class TrueToMarket(Replay):
         self._prices = dict(zip(true.assets, true.asset_ticks.T, strict=True))
         self.taken_over = 0
 
-    def _note(self, tick: int, event: Liquidated) -> None:
-        super()._note(tick, event)
+    def note(self, tick: int, event: Liquidated) -> None:
+        """Count a liquidation, and what its forced trades took over below the true price."""
+        super().note(tick, event)
         self.taken_over += sum(self._overpaid(tick, step) for step in event.steps)
 
     def _overpaid(self, tick: int, step: LiquidationStep) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from marginkeep.lab.figures import _AXIS, MARKETS_SHOWN, Chart, _figure_json, _line, plain
+from marginkeep.lab.figures import AXIS, MARKETS_SHOWN, Chart, encode_figure, line_trace, plain
 from marginkeep.lab.oracle_study_result import NS_PER_MINUTE, policy_label
 from marginkeep.lab.oracle_study_summary import duration_text, harm_text
 
@@ -44,7 +44,7 @@ def _pareto_chart(result: StudyResult) -> Chart:
     costs = [np.log10(result.cost(run) / 10**result.reporting_decimals) for run in result.runs]
     layout = {
         "xaxis": {
-            **_AXIS,
+            **AXIS,
             "range": _roomy(costs, 0.24),
             "type": "log",
             "dtick": "D2",
@@ -52,7 +52,7 @@ def _pareto_chart(result: StudyResult) -> Chart:
             "exponentformat": "none",
         }
         | {"title": {"text": f"cost of all updates, {plain(result.reporting_asset)} (log scale)"}},
-        "yaxis": {**_AXIS, "range": _roomy(_harms(result, result.runs).tolist(), 0.14), "domain": [0.0, 0.94]},
+        "yaxis": {**AXIS, "range": _roomy(_harms(result, result.runs).tolist(), 0.14), "domain": [0.0, 0.94]},
         "annotations": [_title(f"{_HARM_AXES[result.harm]}, {plain(result.harm_unit)}", 0.94)],
         "hovermode": "closest",
     }
@@ -61,7 +61,7 @@ def _pareto_chart(result: StudyResult) -> Chart:
         "the policies for which no other is both cheaper and less harmful. "
         "A point without a name is close to one with."
     )
-    return Chart(key, heading, words, _figure_json(traces, layout))
+    return Chart(key, heading, words, encode_figure(traces, layout))
 
 
 def _points(result: StudyResult, name: str, runs: Sequence[PolicyRun], role: str, *, front: bool) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _points(result: StudyResult, name: str, runs: Sequence[PolicyRun], role: str
         for label, run in zip(labels, runs, strict=True)
     ]
     trace = {
-        **_line(name, _array([result.cost(run) / unit for run in runs]), _harms(result, runs), role, hover=""),
+        **line_trace(name, _array([result.cost(run) / unit for run in runs]), _harms(result, runs), role, hover=""),
         "mode": "lines+markers+text" if front else "markers",
         "marker": {"size": 10 if front else 8},
         "line": {"shape": "hv", "width": 1.6},
@@ -124,9 +124,9 @@ def _waiting_chart(result: StudyResult) -> Chart:
         return Chart(key, heading, "No liquidation came later than with every tick published.", None)
     traces = [_waiting_line(result, run, rank) for rank, run in enumerate(late)]
     layout = {
-        "xaxis": {**_AXIS, "type": "log", "dtick": 1, "tickformat": _LOG_FORMAT, "exponentformat": "none"}
+        "xaxis": {**AXIS, "type": "log", "dtick": 1, "tickformat": _LOG_FORMAT, "exponentformat": "none"}
         | {"title": {"text": "minutes since every tick would have liquidated (log scale)"}},
-        "yaxis": {**_AXIS, "domain": [0.0, 0.94], "rangemode": "tozero"},
+        "yaxis": {**AXIS, "domain": [0.0, 0.94], "rangemode": "tozero"},
         "annotations": [_title("Accounts still not liquidated, % of those due", 0.94)],
         "hovermode": "x unified",
     }
@@ -137,7 +137,7 @@ def _waiting_chart(result: StudyResult) -> Chart:
         f"named above. With {policy_label(worst.policy)}, {worst.late + worst.never:,} of "
         f"{result.runs[0].liquidated:,} wait: {worst.late:,} for up to {longest}, {worst.never:,} to the end."
     )
-    return Chart(key, heading, words, _figure_json(traces, layout))
+    return Chart(key, heading, words, encode_figure(traces, layout))
 
 
 def _waiting_line(result: StudyResult, run: PolicyRun, rank: int) -> dict[str, Any]:
@@ -148,7 +148,9 @@ def _waiting_line(result: StudyResult, run: PolicyRun, rank: int) -> dict[str, A
     x = np.concatenate([[result.step_ns / 2], ends, [result.last_ns - result.first_ns]]) / NS_PER_MINUTE
     y = np.concatenate([[run.late + run.never], waits, [run.never]]) * _PERCENT / due
     dash = "solid" if rank < MARKETS_SHOWN else "dot"
-    trace = _line(policy_label(run.policy), x, y, f"series-{rank % MARKETS_SHOWN + 1}", hover="%{y:.1f} %", dash=dash)
+    trace = line_trace(
+        policy_label(run.policy), x, y, f"series-{rank % MARKETS_SHOWN + 1}", hover="%{y:.1f} %", dash=dash
+    )
     shown = {} if rank < MARKETS_SHOWN else {"visible": "legendonly"}
     return {**trace, **shown, "mode": "lines", "line": {"shape": "hv", "width": 2, "dash": dash}}
 

@@ -10,7 +10,7 @@ from marginkeep.lab.oracle_study import TAIL
 from marginkeep.lab.oracle_study_figures import build_study_charts
 from marginkeep.lab.oracle_study_result import HARMS, policy_label, study_record
 from marginkeep.lab.oracle_study_summary import duration_text, finding, harm_number, notice
-from marginkeep.lab.report import _content_policy, _scripts, _template
+from marginkeep.lab.report import content_policy, page_scripts, template_text
 from marginkeep.lab.summary import format_amount, format_time
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def write_study_page(result: StudyResult, path: Path) -> None:
 def render_study_page(result: StudyResult) -> str:
     """Return the page as text."""
     charts = build_study_charts(result)
-    scripts = _scripts(charts)
+    scripts = page_scripts(charts)
     record = {name: value for name, value in study_record(result).items() if name != "policies"}
-    return Template(_template("oracle_study.html")).substitute(
-        policy=_content_policy(scripts),
-        style=_template("report.css"),
+    return Template(template_text("oracle_study.html")).substitute(
+        policy=content_policy(scripts),
+        style=template_text("report.css"),
         title=page.text(result.title),
         scope=page.text(_scope(result)),
         verdict=_verdict(result),
@@ -110,7 +110,7 @@ def _liquidation_cells(result: StudyResult, run: PolicyRun) -> list[str]:
 
 def _table(result: StudyResult, columns: Sequence[str], cells: Callable[[StudyResult, PolicyRun], list[str]]) -> str:
     """Return a table with one row a policy."""
-    header = page._header(("Policy", False), ("Front", False), *((name, True) for name in columns))
+    header = page.table_header(("Policy", False), ("Front", False), *((name, True) for name in columns))
     rows = []
     for run, best in zip(result.runs, result.front(), strict=True):
         numbers = "".join(
@@ -121,4 +121,4 @@ def _table(result: StudyResult, columns: Sequence[str], cells: Callable[[StudyRe
         label = f'<span style="white-space: nowrap">{page.text(policy_label(run.policy))}</span>'
         name = f'<th scope="row" data-label="Policy">{label}</th><td data-label="Front">{mark}</td>'
         rows.append(f"<tr>{name}{numbers}</tr>")
-    return page._table(header, rows)
+    return page.table_card(header, rows)

@@ -133,11 +133,11 @@ def heartbeat_text(policy: UpdatePolicy) -> str:
 
 def study_record(result: StudyResult) -> dict[str, Any]:
     """Return the content of study.json."""
-    from marginkeep.lab.outcome import _versions
+    from marginkeep.lab.outcome import program_versions
 
     return {
         "marginkeep": marginkeep.__version__,
-        "versions": _versions(),
+        "versions": program_versions(),
         "reproduce": result.reproduce,
         "complete": result.complete,
         "inputs": dict(result.inputs),

@@ -91,7 +91,7 @@ def conclude(
     complete = replay.done == len(replay.path.times_ns)
     run = {
         "marginkeep": marginkeep.__version__,
-        "versions": _versions(),
+        "versions": program_versions(),
         "command": reproduce,
         "complete": complete,
         "inputs": dict(inputs),
@@ -124,7 +124,8 @@ def conclude(
     )
 
 
-def _versions() -> dict[str, str]:
+def program_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries on which numbers and pictures depend."""
     from importlib.metadata import version
 
     names = ("numpy", "numba", "msgspec", "pyarrow", "plotly")

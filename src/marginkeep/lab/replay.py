@@ -81,7 +81,7 @@ class Replay:
         self.evaluations[tick] = made if before else min(made, self._users())
         for event in events:
             if isinstance(event, Liquidated):
-                self._note(tick, event)
+                self.note(tick, event)
         self.fund_balance[tick] = fund_value(self.house, INSURANCE_FUND)
         self.bad_debt[tick] = -fund_value(self.house, BAD_DEBT)
 
@@ -100,7 +100,8 @@ class Replay:
         """Return how many accounts a scan evaluates for their owners: all but the two of the system."""
         return self.house.state.book.count - 2
 
-    def _note(self, tick: int, event: Liquidated) -> None:
+    def note(self, tick: int, event: Liquidated) -> None:
+        """Count a liquidation; called for each as it happens, and extended by replays that keep more."""
         self.liquidations += 1
         self.liquidated_accounts[tick] += 1
         self.liquidated_notional[tick] += event.notional

@@ -41,10 +41,10 @@ def write_report(result: ReplayResult, path: Path) -> None:
 def render_report(result: ReplayResult) -> str:
     """Return the report page as text; see `write_report`."""
     charts = build_charts(result)
-    scripts = _scripts(charts)
-    return Template(_template("report.html")).substitute(
-        policy=_content_policy(scripts),
-        style=_template("report.css"),
+    scripts = page_scripts(charts)
+    return Template(template_text("report.html")).substitute(
+        policy=content_policy(scripts),
+        style=template_text("report.css"),
         title=page.text(result.title),
         scope=page.scope_line(result),
         verdict=page.verdict_section(result),
@@ -60,9 +60,9 @@ def render_report(result: ReplayResult) -> str:
     )
 
 
-def _scripts(charts: tuple[Chart, ...]) -> list[str]:
+def page_scripts(charts: tuple[Chart, ...]) -> list[str]:
     """Return the page's script, after the plotting library if there is anything to plot."""
-    own = _template("report.js")
+    own = template_text("report.js")
     if all(chart.figure_json is None for chart in charts):
         return [own]
     from plotly.offline import get_plotlyjs
@@ -70,7 +70,7 @@ def _scripts(charts: tuple[Chart, ...]) -> list[str]:
     return [get_plotlyjs(), own]
 
 
-def _content_policy(scripts: list[str]) -> str:
+def content_policy(scripts: list[str]) -> str:
     """Allow the page's scripts by their hash, the styles the plots set, the pictures they save, nothing else."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -80,6 +80,7 @@ def _content_policy(scripts: list[str]) -> str:
     )
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
+    """Return a file of the folder of templates."""
     folder = resources.files("marginkeep.lab").joinpath("templates")
     return folder.joinpath(name).read_text(encoding="utf-8")

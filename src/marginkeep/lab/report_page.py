@@ -60,8 +60,8 @@ def bars_section(bars: tuple[Bar, ...]) -> str:
     """Return the table of stated bars, each met or failed."""
     if not bars:
         return '<p class="note">No bar was stated for this run.</p>'
-    header = _header(("Outcome", False), ("Fails if", False), ("Value", True))
-    return _table(header, (_bar_row(bar) for bar in bars))
+    header = table_header(("Outcome", False), ("Fails if", False), ("Value", True))
+    return table_card(header, (_bar_row(bar) for bar in bars))
 
 
 def summary_section(result: ReplayResult) -> str:
@@ -86,7 +86,7 @@ def worst_section(result: ReplayResult) -> str:
     if not result.worst:
         return '<p class="note">No account was liquidated.</p>'
     asset, shown = result.reporting_asset, result.worst[:WORST_ON_PAGE]
-    header = _header(
+    header = table_header(
         ("Account", False),
         ("First liquidated, UTC", False),
         ("Steps", True),
@@ -97,7 +97,7 @@ def worst_section(result: ReplayResult) -> str:
     note = f'<p class="note">{len(shown)} accounts, {WORST_RANKING}.</p>\n'
     if len(shown) == 1:
         note = ""
-    return note + _table(header, (_worst_rows(account, result) for account in shown))
+    return note + table_card(header, (_worst_rows(account, result) for account in shown))
 
 
 def sentences_section(sentences: tuple[str, ...], empty: str) -> str:
@@ -124,22 +124,23 @@ def versions_section(run: Mapping[str, Any]) -> str:
     """Return the content of run.json, nested names joined by dots."""
     if not run:
         return '<p class="note">No versions were recorded for this run.</p>'
-    header = _header(("Name", False), ("Value", False))
+    header = table_header(("Name", False), ("Value", False))
     rows = (
         f'<tr><th scope="row">{text(name)}</th><td><code>{text(value)}</code></td></tr>'
         for name, value in _flat(run, "")
     )
-    return _table(header, rows, kind="versions")
+    return table_card(header, rows, kind="versions")
 
 
-def _header(*columns: tuple[str, bool]) -> str:
+def table_header(*columns: tuple[str, bool]) -> str:
     """Return the head of a table from (name, is a number) pairs."""
     kinds = ((name, ' class="number"' if is_number else "") for name, is_number in columns)
     cells = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in kinds)
     return f"<thead><tr>{cells}</tr></thead>"
 
 
-def _table(header: str, rows: Iterable[str], kind: str = "stacked") -> str:
+def table_card(header: str, rows: Iterable[str], kind: str = "stacked") -> str:
+    """Return a table from its head and its rows, all HTML; a `stacked` one shows a row as a list on a phone."""
     return f'<div class="card"><table class="{kind}">{header}\n<tbody>\n' + "\n".join(rows) + "\n</tbody></table></div>"
 
 

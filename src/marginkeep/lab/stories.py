@@ -63,9 +63,9 @@ def tell(story: Story, state: State) -> LiquidatedAccount:
 
 def _sentences(story: Story, state: State) -> list[str]:
     first = story.first
-    money = _Money(state)
+    money = Money(state)
     moment = datetime.fromtimestamp(story.first_time_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    marks = ", ".join(f"{name} {_price(state, name, ticks)}" for name, ticks in first.marks.items())
+    marks = ", ".join(f"{name} {price_text(state, name, ticks)}" for name, ticks in first.marks.items())
     lines = [
         f"{moment}: collateral {money(first.collateral)} was below the maintenance requirement "
         f"{money(first.requirement)}" + (f", at marks {marks}" if marks else ""),
@@ -87,7 +87,7 @@ def _sentences(story: Story, state: State) -> list[str]:
 def _step(state: State, step: LiquidationStep) -> str:
     decimals = state.rulebook.assets[step.asset].decimals
     value = f"{_cents(step.value, decimals)} {step.asset}, penalty {_cents(step.penalty, decimals)} {step.asset}"
-    price, mark = _price(state, step.name, step.price), _price(state, step.name, step.mark)
+    price, mark = price_text(state, step.name, step.price), price_text(state, step.name, step.mark)
     if step.what == "sell":
         amount = format_units(step.size, state.rulebook.assets[step.name].decimals)
         return f"sold {amount} {step.name} of collateral at {price} (price {mark} less slippage) for {value}"
@@ -97,7 +97,8 @@ def _step(state: State, step: LiquidationStep) -> str:
     return f"{verb} {size} {step.name} at {price} (mark {mark} {sign} slippage), worth {value}"
 
 
-def _price(state: State, name: str, ticks: int) -> str:
+def price_text(state: State, name: str, ticks: int) -> str:
+    """Write a market's mark or an asset's price exactly."""
     owner = state.rulebook.markets.get(name) or state.rulebook.assets[name]
     return format_exact(ticks * owner.tick)
 
@@ -106,7 +107,7 @@ def _cents(amount: int, decimals: int) -> str:
     return f"{amount / 10**decimals:,.2f}"
 
 
-class _Money:
+class Money:
     """Formats reporting amounts to the cent; exact figures are in the events."""
 
     def __init__(self, state: State) -> None:
@@ -114,4 +115,5 @@ class _Money:
         self._decimals, self._name = asset.decimals, asset.name
 
     def __call__(self, amount: int) -> str:
+        """Write an amount of the reporting asset, with its name."""
         return f"{_cents(amount, self._decimals)} {self._name}"

@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from marginkeep.oracle.aggregation import (
-    DUE_NS,
-    FACTS_WIDTH,
-    FEED_WIDTH,
-    FLAGS,
-    MEDIAN_OF_MEDIANS,
-    TRIMMED_MEAN,
-    WEIGHTED_MEDIAN,
-    aggregate,
-)
+from marginkeep.oracle.aggregation import DUE_NS, FEED_WIDTH, FLAGS, aggregate
+from marginkeep.oracle.combining import FACTS_WIDTH, MEDIAN_OF_MEDIANS, TRIMMED_MEAN, WEIGHTED_MEDIAN
 from marginkeep.oracle.price_seen import SourceSeen
 from marginkeep.oracle.source_rows import (
     DUPLICATE,

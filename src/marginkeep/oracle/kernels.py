@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from marginkeep.compiled import compile_together, kernel
-from marginkeep.oracle import aggregation, source_rows
+from marginkeep.oracle import aggregation, combining, source_rows
 from marginkeep.oracle.source_rows import DUPLICATE, OUT_OF_ORDER
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ _LEAVES = compile_together(
         *(source_rows.is_quarantined, source_rows.is_frozen, source_rows.follow_index, source_rows.use_of),
         *(source_rows.remember_good, source_rows.source_due, source_rows.take_quote),
         *(aggregation.note_uses, aggregation.next_rank, aggregation.choose_sources, aggregation.has_reserve),
-        *(aggregation.sort_by_price, aggregation.total_weight, aggregation.weighted_median),
-        *(aggregation.replace_outliers, aggregation.keep_used, aggregation.survey, aggregation.judge_prints),
-        *(aggregation.describe, aggregation.judge_quality, aggregation.is_lone_jump, aggregation.trimmed_mean),
-        *(aggregation.group_median, aggregation.median_of_medians, aggregation.combine, aggregation.remember_used),
+        *(combining.sort_by_price, combining.total_weight, combining.weighted_median),
+        *(aggregation.replace_outliers, aggregation.keep_used, aggregation.survey, aggregation.is_slow_way),
+        *(aggregation.judge_prints, aggregation.describe, aggregation.judge_quality, aggregation.is_lone_jump),
+        *(combining.trimmed_mean, combining.group_median, combining.median_of_medians, combining.combine),
+        aggregation.remember_used,
         *(aggregation.compute_index, aggregation.leave_behind, aggregation.next_due, aggregation.aggregate),
     )
 )

@@ -118,6 +118,12 @@ class MarkInputs:
         if self._touch.is_used:
             self._touch.show(self._touch_now(mid), mid_ns, now_ns)
 
+    @property
+    def impact_prices(self) -> tuple[int, int, int] | None:
+        """Impact bid and impact ask, 0 = not that much there, and the time of the book; None before the first book."""
+        book_ns = self.clocks[BOOK]
+        return None if book_ns is None else (self._sides[2], self._sides[3], book_ns)
+
     def clock(self, number: int) -> int:
         """Return which clock tells the age of a component."""
         if number in self._averages:

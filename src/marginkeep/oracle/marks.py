@@ -132,6 +132,11 @@ class Mark:
         return clamp(mark, index, rules.band) if rules.band else mark
 
     @property
+    def impact_prices(self) -> tuple[int, int, int] | None:
+        """Impact bid and impact ask, 0 = not that much there, and the time of the book; None before the first book."""
+        return self._inputs.impact_prices
+
+    @property
     def last_components(self) -> tuple[ComponentPrice, ...]:
         """What each component said at the last call of `price`, in the order of the rules; made when asked for."""
         return tuple(self._explain(number) for number in range(len(self._components)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from marginkeep.rulebook.funding_canonical import funding_lines, limit_lines
 from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.ladder_canonical import ladder_lines, ladder_orders
 from marginkeep.rulebook.model import LEVELS, Rulebook
@@ -40,6 +41,8 @@ def canonical(rulebook: Rulebook) -> dict[str, str]:
             lines.update(_flatten(f"{group}.{name}", table[name]))
     lines.update(oracle_lines(rulebook))
     lines.update(ladder_lines(rulebook))
+    lines.update(funding_lines(rulebook.funding))
+    lines.update(limit_lines(rulebook.limits, rulebook.markets, rulebook.assets[rulebook.reporting].unit))
     return lines
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from marginkeep.rulebook.limit_rules import PositionRules, SizeBound
     from marginkeep.rulebook.model import Market
 
-_AS_THEY_ARE: Final = {"average", "votes", "least_votes", "cap_divisor", "paid_on"}
+_AS_THEY_ARE: Final = {"average", "votes", "least_votes", "cap_divisor", "paid_on", "accrual"}
 
 
 def funding_lines(funding: Iterable[FundingRules]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,15 @@ from marginkeep.errors import RulebookError
 from marginkeep.rulebook.durations import format_duration
 from marginkeep.rulebook.fields import require_name
 from marginkeep.rulebook.funding_presets import PRESETS
-from marginkeep.rulebook.funding_rules import FUNDING_RATE_MAX, Average, FundingRules, PaidOn, Votes, margin_gap
+from marginkeep.rulebook.funding_rules import (
+    FUNDING_RATE_MAX,
+    Accrual,
+    Average,
+    FundingRules,
+    PaidOn,
+    Votes,
+    margin_gap,
+)
 from marginkeep.rulebook.model import INITIAL, MAINTENANCE
 from marginkeep.units import RATE_ONE, format_units
 
@@ -79,6 +87,7 @@ def _read_times(row: Fields, rules: FundingRules, follows: bool) -> FundingRules
         interval_ns=interval,
         period_ns=row.duration("period", format_duration(period), zero=False),
         sample_every_ns=row.duration("sample_every", format_duration(rules.sample_every_ns), zero=False),
+        stale_after_ns=row.duration("stale_after", format_duration(rules.stale_after_ns), zero=False),
     )
 
 
@@ -109,6 +118,7 @@ def _read_rate(row: Fields, rules: FundingRules) -> FundingRules:
         imbalance_most=most,
         paid_on=row.choice("paid_on", get_args(PaidOn), rules.paid_on),
         whole_ticks=row.flag("whole_ticks", rules.whole_ticks),
+        accrual=row.choice("accrual", get_args(Accrual), rules.accrual),
     )
 
 

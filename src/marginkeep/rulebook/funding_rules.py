@@ -17,6 +17,7 @@ FUNDING_RATE_MAX: Final = RATE_ONE // 4
 Average = Literal["mean", "rising", "time_weighted", "prices"]
 Votes = Literal["last", "median"]
 PaidOn = Literal["mark", "index", "average"]
+Accrual = Literal["period", "continuous"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class FundingRules:
     imbalance_slope, imbalance_most : added rate of a period where all users are on one side, and its bound
     paid_on : the price whose value the rate is of: ``mark`` or ``index`` at payment, or the ``average`` index
     whole_ticks : a payment on the average is rounded toward zero to whole ticks (a unit of the contract)
+    accrual : ``period`` books a payment when it is due, to whoever holds a position then. ``continuous`` books the part
+        that has accrued every `sample_every_ns`, and the rest when it is due: it counts in every margin at once, and
+        whoever held a position for a part of the time pays for that part
+    stale_after_ns : an order book older than this says nothing of the premium
     margin_gap : initial less maintenance rate of the market's first tier; computed by the loader
     """
 
@@ -75,6 +80,8 @@ class FundingRules:
     imbalance_most: int = 0
     paid_on: PaidOn = "mark"
     whole_ticks: bool = False
+    accrual: Accrual = "period"
+    stale_after_ns: int = 60 * 10**9
     margin_gap: int = 0
 
     @property

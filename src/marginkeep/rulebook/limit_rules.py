@@ -37,6 +37,11 @@ class SizeBound:
     value: int | None = None
     depths: int | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it bounds nothing."""
+        return self.lots is None and self.value is None and self.depths is None
+
 
 @dataclass(frozen=True, slots=True)
 class MarginScale:

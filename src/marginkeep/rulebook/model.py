@@ -16,7 +16,9 @@ from marginkeep.units import RATE_ONE, to_units
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from marginkeep.rulebook.funding_rules import FundingRules
     from marginkeep.rulebook.ladder_rules import LadderRules
+    from marginkeep.rulebook.limit_rules import PositionRules
     from marginkeep.rulebook.oracle_rules import OracleRules
 
 INITIAL: Final = 0
@@ -124,6 +126,8 @@ class Rulebook:
     ----------
     oracle : None where prices come from outside, as they are
     ladder : None where an account below maintenance is reduced at once, and one fund without limits bears losses
+    funding : of markets whose funding the house makes itself; the others are funded by commands alone
+    limits : of the size of positions, by market
     """
 
     name: str
@@ -132,6 +136,8 @@ class Rulebook:
     markets: Mapping[str, Market]
     oracle: OracleRules | None = None
     ladder: LadderRules | None = None
+    funding: tuple[FundingRules, ...] = ()
+    limits: tuple[PositionRules, ...] = ()
 
     def asset(self, name: str) -> Asset:
         """Return an asset, or raise `InputError` naming those that exist."""

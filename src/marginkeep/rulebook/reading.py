@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from marginkeep.errors import RulebookError
 from marginkeep.rulebook.assets import read_asset
 from marginkeep.rulebook.fields import Fields
+from marginkeep.rulebook.funding_reading import read_funding
 from marginkeep.rulebook.ladder_reading import read_ladder
 from marginkeep.rulebook.levels import read_shares
+from marginkeep.rulebook.limit_rules import read_limits
 from marginkeep.rulebook.markets import read_market
 from marginkeep.rulebook.model import Rulebook
 from marginkeep.rulebook.oracle_reading import read_oracle
@@ -98,8 +100,11 @@ def read_rulebook(table: dict[str, Any], default_name: str = "rulebook") -> Rule
     ladder = None
     if fields.take("ladder", None) is not None:
         ladder = read_ladder(fields.sub("ladder"), assets[reporting], assets, markets)
+    funding = read_funding(fields, markets, [mark.market for mark in oracle.marks] if oracle else ())
+    measured = [impact.market for impact in ladder.impacts] if ladder else ()
+    limits = read_limits(fields, markets, assets[reporting].unit, measured)
     fields.finish()
-    return Rulebook(name, reporting, assets, markets, oracle, ladder)
+    return Rulebook(name, reporting, assets, markets, oracle, ladder, funding, limits)
 
 
 def find_reporting(fields: Fields, assets: list[str]) -> str:
