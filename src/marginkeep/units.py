@@ -49,6 +49,11 @@ def ceil_div(numerator: int, denominator: int) -> int:
     return -(-numerator // denominator)
 
 
+def multiply_divide(first: int, second: int, divisor: int) -> int:
+    """Return `first * second / divisor` rounded down, for products that int64 need not hold: kernels have their own."""
+    return first * second // divisor
+
+
 def rate_floor(amount: int, rate: int) -> int:
     """Return `amount * rate / 10^9` rounded down, with no intermediate beyond int64 while the result stays below 2^62.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from marginkeep.book.limits import payoff_at
-from marginkeep.units import RATE_ONE, ceil_div, rate_floor
+from marginkeep.units import RATE_ONE, ceil_div, multiply_divide, rate_floor
 
 if TYPE_CHECKING:
     from marginkeep.book.account import Position
@@ -30,6 +30,17 @@ def cost_of(market: MarketTable, size: int, price: int) -> int:
     return ceil_div(market.sign * size * x, y)
 
 
+def share_of_cost(cost: int, part: int, whole: int) -> int:
+    """Return the share of a cost that belongs to a part of its size, rounded up."""
+    return cost if part == whole else -multiply_divide(-cost, part, whole)
+
+
+def realised_profit(held: int, held_cost: int, size: int, cost: int) -> int:
+    """Return what a trade of `size` lots for `cost` realises on the opposite `held` lots that it closes."""
+    closed = min(abs(held), abs(size))
+    return -share_of_cost(cost, closed, abs(size)) - share_of_cost(held_cost, closed, abs(held))
+
+
 def fill_position(market: MarketTable, position: Position, size: int, price: int) -> Fill:
     """Trade `size` lots (negative = sell) at `price` ticks: change the position, return the money that moves.
 
@@ -41,10 +52,7 @@ def fill_position(market: MarketTable, position: Position, size: int, price: int
     if held * size >= 0:
         position.cost += cost
         return Fill(cost, 0)
-    closed = min(abs(held), abs(size))
-    released = position.cost if closed == abs(held) else ceil_div(position.cost * closed, abs(held))
-    closing = cost if closed == abs(size) else ceil_div(cost * closed, abs(size))
-    realised = -closing - released
+    realised = realised_profit(held, position.cost, size, cost)
     position.cost += cost + realised
     return Fill(cost, realised)
 

@@ -62,7 +62,7 @@ def level_columns(valuation: Valuation, level: int) -> LevelColumns:
         x, y = valuation.market_x[table.index], valuation.market_y[table.index]
         settle_x, settle_y = valuation.asset_x[table.settle], valuation.asset_y[table.settle]
         weight = table.profit_weight[level]
-        plain = (table.sign, y, settle_x, settle_y, table.by_size, weight) == (1, 1, 1, 1, False, units.RATE_ONE)
+        plain = (table.sign, y, table.settle, table.by_size, weight) == (1, 1, tables.reporting, False, units.RATE_ONE)
         second_floor = table.tiers[level][1][0] if len(table.tiers[level]) > 1 else units.INT64_SAFE
         markets[table.index] = (
             *(table.sign, x, y, valuation.funding[table.index], valuation.funding_short[table.index]),

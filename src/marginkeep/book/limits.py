@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from marginkeep.errors import RulebookError
+from marginkeep.margin.tiered import payoff_pair
 from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.tables import FLOOR_MAX
 from marginkeep.units import INT64_SAFE, RATE_ONE, ceil_div
@@ -211,9 +212,7 @@ def _largest_position(
 
 def payoff_at(table: MarketTable, price: int) -> tuple[int, int]:
     """Return the pair (x, y) of a market at a price in ticks: value = sign * size * x / y."""
-    if table.sign > 0:
-        return price * table.numerator, table.denominator
-    return table.numerator, price * table.denominator
+    return payoff_pair(table.sign, table.numerator, table.denominator, price)
 
 
 def _too_large(path: str, stated: int, most: int, unit: Fraction, cure: str) -> RulebookError:

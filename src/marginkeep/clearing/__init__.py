@@ -10,11 +10,16 @@ from marginkeep.clearing.commands import (
     ChangeMode,
     Command,
     Deposit,
+    Halt,
+    ObserveBook,
     PayFunding,
+    PublishQuotes,
+    Quote,
     RegisterLiquidator,
     ReleaseOrder,
     RemoveMargin,
     ReserveOrder,
+    Resume,
     SetPrices,
     TopUpFund,
     Trade,
@@ -24,7 +29,7 @@ from marginkeep.clearing.commands import (
     encode_command,
 )
 from marginkeep.clearing.conservation import check_conservation
-from marginkeep.clearing.events import Event, Liquidated, Rejected, Traded
+from marginkeep.clearing.events import Event, Liquidated, MarginCalled, OracleChanged, Rejected, Traded
 from marginkeep.clearing.snapshot import restore_snapshot, state_hash, take_snapshot
 
 __all__ = [
@@ -37,13 +42,20 @@ __all__ = [
     "Command",
     "Deposit",
     "Event",
+    "Halt",
     "Liquidated",
+    "MarginCalled",
+    "ObserveBook",
+    "OracleChanged",
     "PayFunding",
+    "PublishQuotes",
+    "Quote",
     "RegisterLiquidator",
     "Rejected",
     "ReleaseOrder",
     "RemoveMargin",
     "ReserveOrder",
+    "Resume",
     "SetPrices",
     "TopUpFund",
     "Trade",

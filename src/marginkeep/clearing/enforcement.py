@@ -61,9 +61,7 @@ def enforce(
     return (*events, *_check_itself(state, state.watch))
 
 
-def _climb(
-    state: State, command: Command, movement: Movement | None, funded: Sequence[int]
-) -> tuple[Event, ...]:
+def _climb(state: State, command: Command, movement: Movement | None, funded: Sequence[int]) -> tuple[Event, ...]:
     """Do the same where the rulebook has a ladder: everybody concerned is attended."""
     from marginkeep.clearing.attendance import attend_all
 
@@ -74,9 +72,7 @@ def _climb(
     return (*events, *(() if state.watch is None else _check_itself(state, state.watch)))
 
 
-def _find_breached(
-    state: State, command: Command, movement: Movement | None, funded: Sequence[int]
-) -> list[int]:
+def _find_breached(state: State, command: Command, movement: Movement | None, funded: Sequence[int]) -> list[int]:
     """Return the indices of accounts below maintenance that may have to be liquidated now, rising."""
     if state.watch is None:
         if state.book.count < state.watch_from:

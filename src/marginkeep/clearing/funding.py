@@ -94,10 +94,18 @@ def _book(tx: Transaction, market: MarketTable, due: FundingDue, move: int, accr
     paid = _within_bound(tx.state, market, move)
     if paid:
         move_index(tx, market, paid)
-    index = tx.state.valuation.funding[market.index]
-    parts = {"premium": due.premium, "interest": due.interest, "pull": due.pull, "uncapped": due.uncapped}
     tx.events.append(
-        FundingPaid(market=market.name, rate=due.rate, paid=paid, index=index, accrued=accrued, **parts)  # type: ignore[arg-type]
+        FundingPaid(
+            market=market.name,
+            rate=due.rate,
+            paid=paid,
+            index=tx.state.valuation.funding[market.index],
+            premium=due.premium,
+            interest=due.interest,
+            pull=due.pull,
+            uncapped=due.uncapped,
+            accrued=accrued,
+        )
     )
     return paid
 

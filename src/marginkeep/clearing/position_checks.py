@@ -82,9 +82,9 @@ def _require(
     found = refusal(state.position_rules[market.index], account, group, interest, depth, lot_value(state, market))
     if found is None:
         return
-    reason, numbers = f"{market.name}: {found.reason}", {"reach": found.reach, "bound": found.bound}
+    reason = f"{market.name}: {found.reason}"
     if found.code == "group_limit":
-        refuse("group_limit", reason, **numbers)
+        refuse("group_limit", reason, reach=found.reach, bound=found.bound)
     if found.code == "interest_limit":
-        refuse("interest_limit", reason, **numbers)
-    refuse("position_limit", reason, **numbers)
+        refuse("interest_limit", reason, reach=found.reach, bound=found.bound)
+    refuse("position_limit", reason, reach=found.reach, bound=found.bound)

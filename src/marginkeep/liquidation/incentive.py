@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.fills import book_funding
 from marginkeep.book.health import measure
-from marginkeep.margin.tiered import signed_value
-from marginkeep.units import RATE_ONE, ceil_div, floor_div, rate_floor
+from marginkeep.margin.tiered import convert_floor, signed_value
+from marginkeep.units import RATE_ONE, ceil_div, floor_div, multiply_divide, rate_floor
 
 if TYPE_CHECKING:
     from marginkeep.book.account import Account
@@ -70,7 +70,7 @@ def healing_cost(collateral: int, requirement: int, released: int) -> int:
         return 0
     if released >= requirement:
         return collateral
-    return ceil_div(collateral * released, requirement) - 1
+    return -multiply_divide(-collateral, released, requirement) - 1
 
 
 def healing_discount(collateral: int, requirement: int, value: int, released: int) -> int:
@@ -105,6 +105,11 @@ def affordable_cost(wanted: int, before: Measure, released: int, equity: int) ->
     """Return the cost of a step: what is wanted, at most what heals, at most what the account has left."""
     healing = healing_cost(before.collateral, before.requirement, released)
     return max(0, min(wanted, healing, equity))
+
+
+def bearable_penalty(wanted: int, left: int, x: int, y: int) -> int:
+    """Return the penalty in settle units: what is wanted, at most what is left, in reporting units."""
+    return min(wanted, convert_floor(max(0, left), y, x))
 
 
 def penalty_split(penalty: int, liquidator_share: int, house_share: int) -> tuple[int, int, int]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from marginkeep.liquidation.impact import cost_rate
-from marginkeep.liquidation.incentive import healing_cost
-from marginkeep.liquidation.sizing import smallest_sufficient
+from marginkeep.liquidation.incentive import bearable_penalty, healing_cost
+from marginkeep.liquidation.sizing import lots_below, released_per_cost, smallest_sufficient
 from marginkeep.liquidation.trial import Trial
 from marginkeep.margin.tiered import convert_floor, notional
 from marginkeep.rulebook.model import MAINTENANCE, TARGET
@@ -124,7 +124,7 @@ def _leg_order(trial: Trial, allowance: Allowance) -> list[int]:
         rate = terms.penalty if allowance.penalty is None else allowance.penalty
         rate += slippage_of(market, abs(size), allowance)
         cost = rate_ceil(worth, rate)
-        return -(released * RATE_ONE // cost if cost else RATE_ONE * RATE_ONE), -released, index
+        return -released_per_cost(released, cost), -released, index
 
     return sorted((index for index, position in trial.account.positions.items() if position.size), key=rank)
 
@@ -162,7 +162,7 @@ def _tier_stops(market: MarketTable, held: int, valuation: Valuation) -> list[in
         return []
     x, y = valuation.market_x[market.index], valuation.market_y[market.index]
     floors = [row[0] for row in reversed(market.tiers[TARGET]) if row[0]]
-    kept = [floor - 1 if market.by_size else (floor - 1) * y // x for floor in floors]
+    kept = [lots_below(floor, market.by_size, x, y) for floor in floors]
     return [held - lots for lots in kept if 0 < lots < held]
 
 
@@ -187,8 +187,7 @@ def _priced(trial: Trial, market: MarketTable, size: int, allowance: Allowance) 
     before = trial.settled()
     released = trial.released(market, leg.position.size)
     healing = healing_cost(before.collateral, before.requirement, released)
-    left = min(healing, trial.equity()) - lost
-    return leg, min(wanted, convert_floor(max(0, left), y, x))
+    return leg, bearable_penalty(wanted, min(healing, trial.equity()) - lost, x, y)
 
 
 def slippage_of(market: MarketTable, lots: int, allowance: Allowance) -> int:

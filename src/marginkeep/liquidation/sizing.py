@@ -1,11 +1,23 @@
-"""The smallest size that is enough, found by interpolation that can never miss it."""
+"""The smallest size that is enough, found by interpolation that can never miss it, and what decides where to begin."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marginkeep.units import RATE_ONE, multiply_divide
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+
+def released_per_cost(released: int, cost: int) -> int:
+    """Return the requirement released per unit of what that costs, a rate rounded down."""
+    return multiply_divide(released, RATE_ONE, cost) if cost else RATE_ONE * RATE_ONE
+
+
+def lots_below(floor: int, by_size: bool, x: int, y: int) -> int:
+    """Return the largest position that is still below a tier's floor."""
+    return floor - 1 if by_size else multiply_divide(floor - 1, y, x)
 
 
 def smallest_sufficient(largest: int, health_after: Callable[[int], int], stops: Sequence[int] = ()) -> int:
@@ -28,20 +40,24 @@ def smallest_sufficient(largest: int, health_after: Callable[[int], int], stops:
     return largest
 
 
-def _crossing(low: int, at_low: int, high: int, at_high: int, health_after: Callable[[int], int]) -> int:
-    """Return the smallest size in (low, high] that is enough, given that `high` is.
+def next_try(tries: int, low: int, at_low: int, high: int, at_high: int) -> int:
+    """Return the size to try in a bracket: where the secant crosses zero, and every third time the middle.
 
-    Each round tries where the secant through the bracket crosses zero, and every third round the middle, so the number
-    of tries is a handful when health is nearly linear and never more than a few times log2(high - low).
+    So the number of tries is a handful when health is nearly linear and never more than a few times log2(high - low).
     """
+    if tries % 3 == 0 or at_low >= 0:
+        middle = (low + high) // 2
+    else:
+        middle = low - multiply_divide(at_low, high - low, at_high - at_low)
+    return min(max(middle, low + 1), high - 1)
+
+
+def _crossing(low: int, at_low: int, high: int, at_high: int, health_after: Callable[[int], int]) -> int:
+    """Return the smallest size in (low, high] that is enough, given that `high` is."""
     tries = 0
     while high - low > 1:
         tries += 1
-        if tries % 3 == 0 or at_low >= 0:
-            middle = (low + high) // 2
-        else:
-            middle = low - at_low * (high - low) // (at_high - at_low)
-        middle = min(max(middle, low + 1), high - 1)
+        middle = next_try(tries, low, at_low, high, at_high)
         at_middle = health_after(middle)
         if at_middle >= 0:
             high, at_high = middle, at_middle

@@ -15,6 +15,13 @@ def convert_floor(amount: int, x: int, y: int) -> int:
     return quotient * x + (amount - quotient * y) * x // y
 
 
+def payoff_pair(sign: int, numerator: int, denominator: int, price: int) -> tuple[int, int]:
+    """Return the pair (x, y) of a market at a price in ticks: value = sign * size * x / y."""
+    if sign > 0:
+        return price * numerator, denominator
+    return numerator, price * denominator
+
+
 def signed_value(size: int, sign: int, x: int, y: int) -> int:
     """Return a position's value in settle units, rounded down, that is against its holder.
 

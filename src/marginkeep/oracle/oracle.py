@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SWEEP_NS: Final = 1_000_000_000
 """What changes with time alone (averages, stable prices, breakers, pegs, delays) is looked at this often."""
 
-_ALL_CLEAR: Final = "its latest price is within all bounds, and their time is over"
+_ALL_CLEAR: Final = "nothing holds it any more, and its latest price is within all bounds"
 
 
 class Note(NamedTuple):
