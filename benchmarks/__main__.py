@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.liquidating import measure_liquidating
 from benchmarks.machine import describe_machine
 from benchmarks.quoting import measure_quoting
 from benchmarks.replaying import measure_replay
@@ -24,6 +25,7 @@ ROOMS = {
     "revaluation": measure_revaluation,
     "single": measure_single,
     "watch": measure_watching,
+    "liquidations": measure_liquidating,
     "quotes": measure_quoting,
     "replay": measure_replay,
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from marginkeep.book.health import measure
+from marginkeep.clearing import Clearinghouse, Event, Rejected, SetPrices, Trade, check_conservation
+from marginkeep.clearing.state import FUNDING
+from marginkeep.rulebook import MAINTENANCE, Rulebook, read_rulebook
+from marginkeep.units import RATE_ONE
 from tests.houses import balance, fund, ledger, position, usd
-
-from marginkeep.clearing import Clearinghouse, Event, Rejected, SetPrices, Trade
-from marginkeep.rulebook import Rulebook, read_rulebook
 
 __all__ = [
     "LADDER",
     "balance",
+    "check_books",
     "fund",
     "kinds",
     "ledger",
@@ -18,6 +21,7 @@ __all__ = [
     "position",
     "prices",
     "rules",
+    "rules_text",
     "trade",
     "usd",
 ]
@@ -34,14 +38,32 @@ LADDER = {"policy": "pro_rata", "socialise": "side"}
 """The least: no call, nothing paced, no auction; winners and then the winning side bear what nobody pays."""
 
 
-def rules(ladder: dict | None = LADDER, **changes) -> Rulebook:
-    """The rulebook with a ladder; None leaves the ladder out. Other tables replace those of the same name."""
+def tables(ladder: dict | None = LADDER, **changes) -> dict:
+    """The tables of a rulebook; None leaves the ladder out. Other tables replace those of the same name."""
     table = {
         "assets": ASSETS,
         "liquidation": {"slippage": "0.002", "penalty": "0.003", "liquidator_share": "0.4"},
         "markets": MARKETS,
     }
-    return read_rulebook({**table, **({} if ladder is None else {"ladder": ladder}), **changes})
+    return {**table, **({} if ladder is None else {"ladder": ladder}), **changes}
+
+
+def rules(ladder: dict | None = LADDER, **changes) -> Rulebook:
+    """The rulebook of these tables."""
+    return read_rulebook(tables(ladder, **changes))
+
+
+def rules_text(ladder: dict | None = LADDER, **changes) -> str:
+    """The same rulebook as TOML text, to be adopted."""
+    return "\n".join(f"{key} = {_toml(value)}" for key, value in tables(ladder, **changes).items())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value) if isinstance(value, int) else f'"{value}"'
 
 
 def opened(ladder: dict | None = LADDER, btc: float = 50_000, eth: float = 3_000, **changes) -> Clearinghouse:
@@ -74,3 +96,20 @@ def kinds(events: tuple[Event, ...]) -> list[str]:
 def only(events: tuple[Event, ...], kind: type) -> list:
     """The events of one kind."""
     return [event for event in events if isinstance(event, kind)]
+
+
+def check_books(house: Clearinghouse) -> None:
+    """Nothing is made or lost, in funding not yet booked neither; whoever is below maintenance has a standing."""
+    check_conservation(house)
+    state = house.state
+    accounts = [state.book.read(index) for index in range(state.book.count)]
+    for market in state.tables.markets:
+        held = state.ledger.get((FUNDING + market.name, market.settle), 0) * RATE_ONE
+        owed = 0
+        for account in accounts:
+            if position := account.positions.get(market.index):
+                index = state.valuation.funding_index(market.index, position.size)
+                owed += position.size * (index - position.funding_entry)
+        assert held + owed == state.funding_dust[market.index], f"funding of {market.name}: {held} held, {owed} owed"
+    for name, account in zip(state.names, accounts, strict=True):
+        assert measure(account, state.valuation, MAINTENANCE).health >= 0 or name in state.ill, f"{name} is forgotten"

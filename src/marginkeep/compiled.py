@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _PACKAGE: Final = Path(__file__).resolve().parent
 _SOURCES: Final = (
     *("units.py", "compiled.py", "margin/tiered.py", "rulebook/model.py", "rulebook/oracle_rules.py"),
-    *("book/account.py", "book/columns.py", "book/kernels.py"),
+    *("book/account.py", "book/columns.py", "book/kernels.py", "book/fills.py"),
     *("book/watch_lists.py", "book/watch_limits.py", "book/watch_budget.py", "book/watch_tick.py"),
     *("oracle/source_rows.py", "oracle/combining.py", "oracle/aggregation.py", "oracle/kernels.py"),
+    *("liquidation/wide_division.py", "liquidation/sizing.py", "liquidation/incentive.py", "liquidation/reduction.py"),
+    *("liquidation/plan_desk.py", "liquidation/plan_kernels.py"),
 )
 
 
@@ -34,7 +36,7 @@ def _drop_stale_cache() -> None:
     try:
         if stamp.exists() and stamp.read_text(encoding="ascii") == digest:
             return
-        for folder in ("", "margin", "book", "oracle"):
+        for folder in ("", "margin", "book", "oracle", "liquidation"):
             for compiled in _PACKAGE.joinpath(folder, "__pycache__").glob("*.nb[ic]"):
                 compiled.unlink(missing_ok=True)
         stamp.parent.mkdir(exist_ok=True)
@@ -47,6 +49,10 @@ _drop_stale_cache()
 
 kernel = partial(njit, cache=True, error_model="numpy")
 """Decorator of every kernel: compiled on first use, no checks for division by zero (divisors are proved above 0)."""
+
+lending_kernel = partial(kernel, _nrt=False)
+"""The same for kernels that make no arrays: those they are lent are not counted at every call, which can cost more than
+all the rest where small kernels pass many arrays to each other."""
 
 
 def compile_together(functions: Iterable[Callable[..., Any]]) -> dict[str, Any]:

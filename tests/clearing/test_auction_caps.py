@@ -53,7 +53,7 @@ def crowded(accounts: list[tuple[int, int, int]], **auctions) -> Clearinghouse:
 
 
 ACCOUNTS = st.lists(
-    st.tuples(st.integers(0, 20), st.integers(0, 8), st.integers(20, 80)).filter(lambda row: row[0] or row[1]),
+    st.tuples(st.integers(0, 20), st.integers(0, 8), st.integers(45, 85)).filter(lambda row: row[0] or row[1]),
     min_size=1,
     max_size=6,
 )
@@ -95,6 +95,17 @@ def test_who_waits_is_told_once_and_starts_when_there_is_room():
     events = house.apply(at(11))
     assert [event.account for event in events if isinstance(event, AuctionOpened)] == ["a1"]
     assert not any(isinstance(event, AuctionWaits) for event in events)
+
+
+def test_nobody_slips_in_while_another_auction_begins_anew():
+    house = crowded([(10, 0, 120), (10, 0, 85), (10, 0, 170)], most_debt="50000", restarts=1)
+    for btc in (46_500, 46_250, 46_150):  # each brings one of them below; the last is merely reduced
+        house.apply(prices(btc=btc, eth=2_790))
+    assert house.state.served == house.state.index["a2"]
+    for second in range(6, 62, 5):
+        house.apply(at(second))  # a0, which waits, is attended before a1, which begins anew at 61 s
+        assert [row.account for row in open_auctions(house.state)] == ["a1"]
+    assert open_auctions(house.state)[0].restarts == 1
 
 
 def test_the_state_with_auctions_in_progress_is_restored():

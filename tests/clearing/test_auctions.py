@@ -242,6 +242,21 @@ def test_an_inverse_leg_heals_too_though_its_discount_costs_more_than_its_rate()
     assert "ann" not in house.state.ill
 
 
+def test_a_discount_that_becomes_debt_is_cut_down_to_what_in_fact_heals():
+    house = house_with(illness="0")
+    fund(house, "ann", 1, "BTC")
+    house.apply(Trade(market="ETH-PERP", buyer="ann", seller="mm", size=25_000, price=300_000))
+    house.apply(prices(eth=2_850))
+    while settled(house, "ann").health < 0:
+        taken(house, bid(RATE_ONE // 20))
+    house.apply(at(60))
+    event = taken(house, bid(RATE_ONE // 10))
+    assert event.collateral > event.requirement
+    assert event.discount < event.curve
+    released = event.requirement - event.requirement_after + event.notional * event.discount // RATE_ONE
+    assert event.discount < healing_discount(event.collateral, event.requirement, event.notional, released)
+
+
 def test_only_the_first_bid_earns_tip_and_chip_out_of_what_the_account_has_left():
     house = ill_ann(tip="5", chip="0.0001")
     before = balance(house, "lia")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.clearing.funding_house import MARKET, house_of, tables, text
 from tests.houses import position
-from tests.oracle_houses import START, buy, done, fund, quotes, refused, units
+from tests.oracle_houses import START, buy, done, fund, line, quotes, refused, units
 
 from marginkeep.clearing import (
     AdoptRulebook,
@@ -64,8 +64,8 @@ def test_open_orders_count_as_if_they_were_filled():
 def test_a_value_bounds_at_the_mark_of_the_moment():
     house = limited(account={"value": "100000"})
     done(house, buy(house, "ann", MARKET, 2_000))
-    done(house, quotes(START + 10, house, BTC=60_000))
-    assert refused(house, buy(house, "ben", MARKET, 1_667)).numbers == {"reach": 1_667, "bound": 1_666}
+    done(house, quotes(START + 10, house, BTC=50_500))
+    assert refused(house, buy(house, "ben", MARKET, 1_981)).numbers == {"reach": 1_981, "bound": 1_980}
 
 
 def test_what_does_not_grow_passes_though_it_is_beyond_the_limit():
@@ -142,7 +142,8 @@ def test_open_interest_has_a_limit_whoever_holds_it():
     no = refused(house, buy(house, "ann.bot", MARKET, 1_001))
     assert (no.code, no.numbers) == ("interest_limit", {"reach": 3_001, "bound": 3_000})
     done(house, buy(house, "ann.bot", MARKET, 1_000))
-    done(house, buy(house, "cat", MARKET, 2_000, "ann") if fund(house, "cat", 10_000) else None)  # hand over
+    fund(house, "cat", 10_000)
+    done(house, buy(house, "cat", MARKET, 2_000, "ann"))  # from hand to hand: it does not grow
     assert house.state.open_interest[0] == 3_000
 
 
@@ -212,7 +213,9 @@ def test_stable_prices_count_in_the_risen_margin_too():
     before = initial(house, "ann")
     done(house, quotes(START + 10, house, BTC=55_000))
     after = initial(house, "ann")
-    # the stable price stays behind: requirement and share are those of 55,000
-    plain = 0.02 * 100_000 + 0.05 * 450_000
-    assert after == pytest.approx(units(plain + (550_000 - plain) * 0.55), abs=2)
+    # a long counts at the stable price, which has stayed behind; open interest at the mark: 55 % of the way
+    value = line(house, MARKET).stable.value
+    assert 50_000 * 10 < value < 51_000 * 10
+    plain = 0.02 * 100_000 + 0.05 * (value - 100_000)
+    assert after == pytest.approx(units(plain + (value - plain) * 0.55), abs=2)
     assert after > before

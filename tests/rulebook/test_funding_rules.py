@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 
 from marginkeep.errors import RulebookError
-from marginkeep.rulebook import read_rulebook
+from marginkeep.rulebook import read_rulebook, rulebook_hash
+from marginkeep.rulebook.canonical import compare
 from marginkeep.rulebook.durations import DAY, HOUR, MINUTE, SECOND
 from marginkeep.rulebook.fields import Fields
 from marginkeep.rulebook.funding_canonical import funding_lines, limit_lines
@@ -15,6 +16,7 @@ from marginkeep.rulebook.funding_reading import read_funding
 from marginkeep.rulebook.funding_rules import margin_cap, margin_gap
 from marginkeep.rulebook.limit_rules import MarginScale, SizeBound, largest_size, read_limits, scaled_initial
 from marginkeep.units import RATE_ONE
+from tests.clearing.funding_house import tables
 
 BASE = {"settle": "USD", "lot": "0.001", "tick": "0.1"}
 INVERSE = {**BASE, "settle": "BTC", "lot": "1", "payoff": "inverse"}
@@ -100,6 +102,8 @@ def test_every_part_of_a_preset_may_be_overridden():
         most="0.003",
         imbalance={"slope": "0.001", "most": "0.0005"},
         paid_on="index",
+        accrual="continuous",
+        stale_after="30s",
     )
     assert (rules.interval_ns, rules.period_ns, rules.samples) == (4 * HOUR, 8 * HOUR, 1_440)
     assert (rules.average, rules.votes, rules.least_votes, rules.tail) == ("mean", "median", 3, RATE_ONE // 10)
@@ -109,6 +113,7 @@ def test_every_part_of_a_preset_may_be_overridden():
     assert rules.zero_padded
     assert rules.by_coverage
     assert (rules.step, rules.premium_cap, rules.paid_on) == (1_000, 20_000_000, "index")
+    assert (rules.accrual, rules.stale_after_ns) == ("continuous", 30 * SECOND)
 
 
 def test_damping_is_a_rate_for_both_sides_a_table_or_false():
@@ -242,3 +247,37 @@ def test_initial_margin_rises_from_its_own_rate_to_the_whole_value():
     assert scaled_initial(3 * RATE_ONE, 150, 100, 200) == 3 * RATE_ONE
     assert scaled_initial(0, 1, 0, 3, step=1_000) == 333_333_000
     assert scaled_initial(RATE_ONE // 3, 200, 100, 200, step=1_000) == RATE_ONE
+
+
+# In a whole rulebook --------------------------------------------------------------------------------------------
+
+
+def test_a_rulebook_holds_both_and_its_hash_depends_on_them():
+    plain = oracle_table()
+    del plain["funding"], plain["limits"]
+    with_both, without = read_rulebook(oracle_table()), read_rulebook(plain)
+    assert [rules.market for rules in with_both.funding] == ["BTC-PERP"]
+    assert [rules.market for rules in with_both.limits] == ["BTC-PERP"]
+    assert (without.funding, without.limits) == ((), ())
+    changed = {difference.path for difference in compare(without, with_both)}
+    assert {"funding.BTC-PERP.accrual", "limits.BTC-PERP.account.size"} <= changed
+    assert rulebook_hash(with_both) != rulebook_hash(without)
+
+
+def test_funding_without_a_mark_in_the_oracle_is_refused():
+    table = oracle_table()
+    del table["oracle"]
+    with pytest.raises(RulebookError, match="needs the index that premiums are measured from"):
+        read_rulebook(table)
+
+
+def test_a_depth_that_no_ladder_states_is_refused_in_a_rulebook():
+    table = oracle_table()
+    table["limits"] = {"BTC-PERP": {"interest": {"depth": "10"}}}
+    with pytest.raises(RulebookError, match="a multiple of the market's depth, which nothing states"):
+        read_rulebook(table)
+
+
+def oracle_table():
+    whole = tables(None, {"BTC-PERP": {"account": {"size": "2"}}})
+    return {**whole, "funding": dict(whole["funding"])}

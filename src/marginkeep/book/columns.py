@@ -72,6 +72,17 @@ class BlockRows:
         if capacity:
             self._free.setdefault(capacity, []).append(start)
 
+    def store(self, start: int, capacity: int, values: Sequence[tuple[int, ...]]) -> tuple[int, int, int]:
+        """Store rows in a block, or in a larger one when they do not fit; return start, count and capacity."""
+        count = len(values)
+        if count > capacity:
+            self.release(start, capacity)
+            capacity = 1 << (count - 1).bit_length()
+            start = self.allocate(capacity)
+        if count:
+            self.rows[start : start + count] = values
+        return start, count, capacity
+
     def _grow(self) -> None:
         rows = np.zeros((max(64, self.used + self.used // 2), self.rows.shape[1]), np.int64)
         rows[: len(self.rows)] = self.rows
@@ -169,15 +180,16 @@ class Book:
 
     def write(self, index: int, account: Account) -> None:
         """Replace an account's rows; empty positions and zero balances are dropped."""
-        row = self.accounts[index]
-        row[MODE], row[PARENT] = account.mode, account.parent
+        _, _, start, _, capacity, balance_start, _, balance_capacity = self.accounts[index].tolist()
         held = [
             (market, p.size, p.cost, p.funding_entry, p.bid_size, p.bid_cost, p.ask_size, p.ask_cost)
             for market, p in account.positions.items()
             if not p.is_empty
         ]
-        _fill(self.positions, row, POSITION_START, held)
-        _fill(self.balances, row, BALANCE_START, [item for item in account.balances.items() if item[1]])
+        balances = [item for item in account.balances.items() if item[1]]
+        in_positions = self.positions.store(start, capacity, held)
+        in_balances = self.balances.store(balance_start, balance_capacity, balances)
+        self.accounts[index] = (account.mode, account.parent, *in_positions, *in_balances)
 
 
 def totals_by(keys: Rows, amounts: Rows, size: int) -> list[int]:
@@ -191,16 +203,3 @@ def totals_by(keys: Rows, amounts: Rows, size: int) -> list[int]:
     np.add.at(low, keys, amounts & 0xFFFFFFFF)
     np.add.at(high, keys, amounts >> 32)
     return [(h << 32) + part for h, part in zip(high.tolist(), low.tolist(), strict=True)]
-
-
-def _fill(blocks: BlockRows, row: Rows, start_column: int, values: Sequence[tuple[int, ...]]) -> None:
-    """Store an account's rows in its block, moving to a larger block when they do not fit."""
-    count = len(values)
-    start, _, capacity = row[start_column : start_column + 3].tolist()
-    if count > capacity:
-        blocks.release(start, capacity)
-        capacity = 1 << (count - 1).bit_length()
-        start = blocks.allocate(capacity)
-    if count:
-        blocks.rows[start : start + count] = values
-    row[start_column : start_column + 3] = (start, count, capacity)

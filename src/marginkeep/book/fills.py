@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from marginkeep.book.limits import payoff_at
-from marginkeep.units import RATE_ONE, ceil_div, multiply_divide, rate_floor
+from marginkeep.margin.tiered import payoff_pair, signed_value
+from marginkeep.units import RATE_ONE, multiply_divide, rate_floor
 
 if TYPE_CHECKING:
     from marginkeep.book.account import Position
@@ -26,8 +26,8 @@ class Fill(NamedTuple):
 
 def cost_of(market: MarketTable, size: int, price: int) -> int:
     """Return what `size` lots cost at a price in ticks, signed like their value, rounded up."""
-    x, y = payoff_at(market, price)
-    return ceil_div(market.sign * size * x, y)
+    x, y = payoff_pair(market.sign, market.numerator, market.denominator, price)
+    return -signed_value(-size, market.sign, x, y)
 
 
 def share_of_cost(cost: int, part: int, whole: int) -> int:

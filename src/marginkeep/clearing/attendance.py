@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marginkeep.book.health import measure
 from marginkeep.book.scan import below
 from marginkeep.clearing.commands import AdoptRulebook, PayFunding
+from marginkeep.clearing.events import Liquidated
 from marginkeep.clearing.ladder import attend
 from marginkeep.clearing.state import LIQUIDATOR
 from marginkeep.rulebook.ladder_rules import CALLED
@@ -29,19 +31,47 @@ def attend_all(
 
 
 def attend_these(state: State, names: Iterable[str]) -> tuple[Event, ...]:
-    """Attend accounts in the order given, and tell the watch whom that has touched."""
+    """Attend accounts in the order given, then those whom that has made ill: who bears a loss, who was deleveraged.
+
+    At most one round more than there are markets; whoever is made ill by the last is attended with the next command.
+    """
     events: list[Event] = []
-    touched: set[int] = set()
-    for name in names:
-        answered, changed = attend(state, name)
-        events.extend(answered)
-        if answered:
-            touched.update(changed)
-            state.served = state.index[name]
-    if state.watch is not None and touched:
-        state.watch.update(sorted({state.index[LIQUIDATOR], *touched}))
-        state.watch.take_unhealed()  # whoever is still below has a standing, which is attended by itself
+    turn = list(names)
+    for _ in range(1 + len(state.tables.markets)):
+        touched: set[int] = set()
+        for name in turn:
+            answered, changed = attend(state, name)
+            events.extend(answered)
+            if answered:
+                touched.update(changed)
+            if any(isinstance(event, Liquidated) for event in answered):  # who was only called has used no budget
+                state.served = state.index[name]
+        turn = _made_ill(state, touched) if touched else []
+        if not turn:
+            break
+    if turn and state.watch is not None:
+        state.watch.update([state.index[name] for name in turn])  # it keeps them for the next command
     return tuple(events)
+
+
+def _made_ill(state: State, touched: set[int]) -> list[str]:
+    """Tell the watch what a round has changed; return who is ill now and has no standing yet, in account order.
+
+    Whoever has a standing is attended by itself, with the next command that moves prices or time.
+    """
+    moved, state.moved = state.moved, []
+    found: set[int] = set()
+    if state.watch is None:
+        ill = below(state.book, state.valuation, _level(state)) if moved else sorted(touched)
+        found.update(i for i in ill if i in touched or not set(moved).isdisjoint(state.book.read(i).positions))
+        found = {i for i in found if measure(state.book.read(i), state.valuation, _level(state)).health < 0}
+    else:
+        changes = [state.watch.funding_moved(market) for market in moved]
+        changes.append(state.watch.update(sorted({state.index[LIQUIDATOR], *touched})))
+        state.watch.take_unhealed()
+        for change in changes:
+            found.update(change.breached, change.called if _level(state) == CALL else ())
+    return [state.names[index] for index in sorted(found) if state.names[index] not in state.ill]
 
 
 def has_due(state: State) -> bool:
@@ -55,9 +85,13 @@ def has_due(state: State) -> bool:
 
 def _concerned(state: State, command: Command, movement: Movement | None, funded: Sequence[int]) -> set[int]:
     """Return who is below call, and who stands on the ladder and may have to move."""
-    level = CALL if state.rulebook.ladder is not None and state.rulebook.ladder.calls is not None else MAINTENANCE
-    found = _newly_ill(state, command, movement, funded, level)
+    found = _newly_ill(state, command, movement, funded, _level(state))
     return found | {state.index[name] for name in state.ill}
+
+
+def _level(state: State) -> int:
+    """Return the level below which an account has to be attended."""
+    return CALL if state.rulebook.ladder is not None and state.rulebook.ladder.calls is not None else MAINTENANCE
 
 
 def _newly_ill(
@@ -72,14 +106,16 @@ def _newly_ill(
         return set(state.watch.ill(include_called=level == CALL))
     watch = state.watch
     changes = []
+    found: set[int] = set()
     if isinstance(command, AdoptRulebook):
         changes.append(watch.adopt(state.valuation))
+        found.update(watch.ill(include_called=level == CALL))  # those whom only the old rules did not call, too
     elif not isinstance(command, PayFunding):
         changes.append(watch.tick_valuation())
     changes += [watch.funding_moved(market) for market in funded]
     if movement is not None and movement.weights:
         changes.append(watch.adopt(state.valuation))
-    found = {*watch.take_unhealed()}
+    found.update(watch.take_unhealed())
     for change in changes:
         found.update(change.breached, change.called if level == CALL else ())
     return found

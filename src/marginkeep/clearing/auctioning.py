@@ -139,9 +139,14 @@ def _running(state: State, rules: AuctionRules, name: str) -> Running:
     """Return the value on offer in the auctions of all others, at the present marks."""
     running = Running(0, {})
     for other, ill in state.ill.items():
-        if other != name and ill.auction is not None and not is_over(ill.auction, rules, state.now_ns):
+        if other != name and ill.auction is not None and _is_on_offer(ill.auction, rules, state.now_ns):
             running = running.plus(_values(state, state.book.read(state.index[other])))
     return running
+
+
+def _is_on_offer(auction: Auction, rules: AuctionRules, now_ns: int) -> bool:
+    """Tell whether an auction runs, or is about to begin anew and keeps its room until then."""
+    return not is_over(auction, rules, now_ns) or next_run(auction, rules, now_ns) is not None
 
 
 def _is_next(tx: Transaction, name: str, ill: Ill, rules: AuctionRules) -> bool:

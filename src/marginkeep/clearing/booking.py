@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marginkeep.book.account import Account
 from marginkeep.book.health import measure
 from marginkeep.clearing.events import Liquidated, LiquidationStep, OrderReleased
+from marginkeep.clearing.funds import fund_of_market, receive
 from marginkeep.clearing.state import FEES, INSURANCE_FUND, LIQUIDATOR, State
 from marginkeep.errors import InvariantViolation
 from marginkeep.liquidation.incentive import penalty_split
@@ -13,9 +15,10 @@ from marginkeep.margin.tiered import convert_floor
 from marginkeep.rulebook.model import TARGET
 
 if TYPE_CHECKING:
-    from marginkeep.book.account import Account
+    from marginkeep.book.valuation import Valuation
     from marginkeep.clearing.transaction import Transaction
     from marginkeep.liquidation import Close, Sale
+    from marginkeep.liquidation.batch_plans import Planned
     from marginkeep.margin.solvency import Measure
     from marginkeep.oracle.price_seen import PriceSeen
 
@@ -33,7 +36,8 @@ def book_close(tx: Transaction, name: str, step: Close) -> LiquidationStep:
     taken = tx.fill(name, market, step.size, step.price)
     given = tx.fill(LIQUIDATOR, market, -step.size, step.price)
     tx.post_dust(market, taken.cost + given.cost)
-    share_penalty(tx, name, market.settle, step.penalty, market.market.liquidation.liquidator_share)
+    share = market.market.liquidation.liquidator_share
+    share_penalty(tx, name, market.settle, step.penalty, share, market.name)
     return LiquidationStep(
         what="close",
         name=market.name,
@@ -45,6 +49,14 @@ def book_close(tx: Transaction, name: str, step: Close) -> LiquidationStep:
         penalty=step.penalty,
         mark=tx.state.valuation.marks[market.index],
     )
+
+
+def book_planned(tx: Transaction, name: str, planned: Planned) -> tuple[LiquidationStep, ...]:
+    """Book the closes that the kernel has planned; halt if the books differ from what it expects."""
+    steps = tuple([book_close(tx, name, step) for step in planned.steps])
+    if not planned.is_booked(tx.account(name)):
+        raise InvariantViolation(f"liquidation of {name} booked {tx.account(name)}, planned {planned}")
+    return steps
 
 
 def book_sale(tx: Transaction, name: str, step: Sale) -> LiquidationStep:
@@ -67,12 +79,18 @@ def book_sale(tx: Transaction, name: str, step: Sale) -> LiquidationStep:
     )
 
 
-def share_penalty(tx: Transaction, name: str, asset: int, penalty: int, share: int) -> None:
-    """Split a penalty among the liquidator, the insurance fund and, where the ladder says so, the house."""
+def share_penalty(tx: Transaction, name: str, asset: int, penalty: int, share: int, market: str | None = None) -> None:
+    """Split a penalty among the liquidator, the insurance fund and, where the ladder says so, the house.
+
+    With a ladder the fund is that of the market's pool, the last one for sold holdings, and repays open bad debt first.
+    """
     ladder = tx.state.rulebook.ladder
     reward, fund, house = penalty_split(penalty, share, ladder.house_share if ladder else 0)
     tx.post(asset, name, LIQUIDATOR, reward, "liquidator's share of the penalty")
-    tx.post(asset, name, INSURANCE_FUND, fund, "fund's share of the penalty")
+    if ladder is None:
+        tx.post(asset, name, INSURANCE_FUND, fund, "fund's share of the penalty")
+    else:
+        receive(tx, asset, name, fund_of_market(tx.state.rulebook, market), fund, "fund's share of the penalty")
     tx.post(asset, name, FEES, house, "house's share of the penalty")
 
 
@@ -89,6 +107,22 @@ def reporting(state: State, asset: int, amount: int) -> int:
     return convert_floor(amount, state.valuation.asset_x[asset], state.valuation.asset_y[asset])
 
 
+def _health_left(account: Account, valuation: Valuation) -> int:
+    """Return health at target; positions that have just been closed are not looked at."""
+    held = {index: position for index, position in account.positions.items() if not position.is_empty}
+    return measure(Account(account.mode, account.parent, account.balances, held), valuation, TARGET).health
+
+
+def _worth_of(state: State, steps: tuple[LiquidationStep, ...]) -> tuple[int, int]:
+    """Return what steps closed or sold, and their penalties, in reporting units."""
+    notional = penalty = 0
+    for step in steps:
+        asset = state.tables.asset_index[step.asset]
+        notional += reporting(state, asset, step.value)
+        penalty += reporting(state, asset, step.penalty)
+    return notional, penalty
+
+
 def explain(
     tx: Transaction,
     name: str,
@@ -100,17 +134,25 @@ def explain(
     bad_debt: int,
     prices: tuple[PriceSeen, ...],
     rung: str = "partial",
+    health_after: int | None = None,
 ) -> Liquidated:
-    """Return the event that explains a liquidation: what was seen, what was done, what was left."""
-    index = tx.state.tables.asset_index
+    """Return the event that explains a liquidation: what was seen, what was done, what was left.
+
+    Parameters
+    ----------
+    health_after : at target, where it is known
+    """
+    if health_after is None:
+        health_after = _health_left(tx.account(name), tx.state.valuation)
+    notional, penalty = _worth_of(tx.state, steps)
     return Liquidated(
         account=name,
         collateral=before.collateral,
         requirement=before.requirement,
         health_target=health_target,
-        health_after=measure(tx.account(name), tx.state.valuation, TARGET).health,
-        notional=sum(reporting(tx.state, index[step.asset], step.value) for step in steps),
-        penalty=sum(reporting(tx.state, index[step.asset], step.penalty) for step in steps),
+        health_after=health_after,
+        notional=notional,
+        penalty=penalty,
         fund_paid=fund_paid,
         bad_debt=bad_debt,
         marks=marks,

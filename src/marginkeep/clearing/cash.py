@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.account import CROSS, ISOLATED, Account
 from marginkeep.clearing.events import BalanceMoved, ModeChanged
+from marginkeep.clearing.funds import ledger_of, receive
 from marginkeep.clearing.gates import require_action, require_withdrawable
+from marginkeep.clearing.loss_events import BadDebtRepaid
 from marginkeep.clearing.state import INSURANCE_FUND, OUTSIDE, RESERVED_NAMES
 from marginkeep.clearing.transaction import Transaction, refuse
+from marginkeep.clearing.waterfall import require_no_shortfall
 
 if TYPE_CHECKING:
     from marginkeep.clearing.commands import (
@@ -43,6 +46,7 @@ def withdraw(tx: Transaction, command: Withdraw) -> None:
     asset = tx.asset(command.asset)
     if tx.user_account(command.account).mode == ISOLATED:
         refuse("isolated_account", f"{command.account!r} is isolated: return its margin to its owner first")
+    require_no_shortfall(tx, asset, "the withdrawal")
     _take(tx, "withdrawal", asset, command.account, OUTSIDE, command.amount)
 
 
@@ -54,6 +58,7 @@ def transfer(tx: Transaction, command: Transfer) -> None:
     for name in (command.source, command.target):
         if tx.user_account(name).mode == ISOLATED:
             refuse("isolated_account", f"{name!r} is isolated: use add_margin or remove_margin")
+    require_no_shortfall(tx, asset, "the transfer")
     _take(tx, "transfer", asset, command.source, command.target, command.amount)
 
 
@@ -73,9 +78,27 @@ def remove_margin(tx: Transaction, command: RemoveMargin) -> None:
 
 
 def top_up_fund(tx: Transaction, command: TopUpFund) -> None:
-    """Bring money into the insurance fund."""
+    """Bring money into an insurance fund; where the rulebook has a ladder, it repays open bad debt first."""
     _require_positive(command.amount)
-    _move(tx, "fund top-up", tx.asset(command.asset), OUTSIDE, INSURANCE_FUND, command.amount)
+    asset, fund = tx.asset(command.asset), _fund_named(tx, command.fund)
+    if tx.state.rulebook.ladder is None:
+        _move(tx, "fund top-up", asset, OUTSIDE, fund, command.amount)
+        return
+    repaid = receive(tx, asset.index, OUTSIDE, fund, command.amount, "fund top-up")
+    _tell_moved(tx, "fund top-up", asset, OUTSIDE, fund, command.amount)
+    if repaid:
+        tx.events.append(BadDebtRepaid(asset=asset.name, fund=fund, amount=repaid))
+
+
+def _fund_named(tx: Transaction, name: str | None) -> str:
+    """Return a fund's ledger account; the last fund where none is named."""
+    ladder = tx.state.rulebook.ladder
+    for rules in ladder.funds if ladder else ():
+        if rules.name == name:
+            return ledger_of(rules)
+    if name is not None:
+        refuse("unknown_fund", f"fund {name!r} is not in the rulebook's ladder: leave it out for the last fund")
+    return INSURANCE_FUND
 
 
 def change_mode(tx: Transaction, command: ChangeMode) -> None:
@@ -163,6 +186,10 @@ def _take(tx: Transaction, what: str, asset: AssetTable, source: str, target: st
 
 def _move(tx: Transaction, what: str, asset: AssetTable, source: str, target: str, amount: int) -> None:
     tx.post(asset.index, source, target, amount, what)
+    _tell_moved(tx, what, asset, source, target, amount)
+
+
+def _tell_moved(tx: Transaction, what: str, asset: AssetTable, source: str, target: str, amount: int) -> None:
     tx.events.append(
         BalanceMoved(
             what=what,

@@ -164,10 +164,11 @@ class AdvanceTime(Command, frozen=True, kw_only=True):
 
 
 class TopUpFund(Command, frozen=True, kw_only=True):
-    """Bring an amount into the insurance fund."""
+    """Bring an amount into an insurance fund of the ladder, or into the last one where none is named."""
 
     asset: str
     amount: int
+    fund: str | None = None
 
 
 class RegisterLiquidator(Command, frozen=True, kw_only=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from marginkeep.book.health import measure
 from marginkeep.book.scan import below
-from marginkeep.clearing.booking import book_close, book_sale, explain, release_orders, require_as_planned
+from marginkeep.clearing.booking import book_close, book_planned, book_sale, explain, release_orders, require_as_planned
 from marginkeep.clearing.calls import call_at_latest, call_early, call_if_blocked, forget_healed
 from marginkeep.clearing.commands import AdoptRulebook, PayFunding
 from marginkeep.clearing.events import Event, Halted, Liquidated
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from marginkeep.book.account import Account
     from marginkeep.book.watch import Watch
     from marginkeep.clearing.commands import Command
+    from marginkeep.clearing.events import LiquidationStep
+    from marginkeep.liquidation import Allowance
+    from marginkeep.liquidation.batch_plans import BatchPlans, Planned
     from marginkeep.oracle.oracle import Movement
+
+
+BATCH_FROM: Final = 256
+"""Accounts below maintenance from which they are planned together: the kernel takes seconds to compile once."""
 
 
 def enforce(
@@ -47,9 +54,10 @@ def enforce(
     breached = _find_breached(state, command, movement, funded)
     forget_healed(state, list(state.called))
     if breached:
+        plans = _plan_ahead(state, breached)
         with shared_liquidator(state) as shared:
             for index in breached:
-                events.extend(liquidate(state, state.names[index], shared))
+                events.extend(liquidate(state, state.names[index], shared, plans.of(index) if plans else None))
     events.extend(call_at_latest(state))
     if movement is not None and movement.announced:
         events.extend(call_early(state, movement.announced))
@@ -127,30 +135,61 @@ def shared_liquidator(state: State) -> Iterator[dict[str, Account]]:
     state.book.write(index, shared[LIQUIDATOR])
 
 
-def liquidate(state: State, name: str, shared: Mapping[str, Account]) -> tuple[Event, ...]:
-    """Reduce one account to its target level, cover what it cannot pay, and explain it in one event."""
+def _plan_ahead(state: State, breached: list[int]) -> BatchPlans | None:
+    """Plan all reductions at once where there are many: one liquidation changes nothing that another depends on."""
+    if len(breached) < BATCH_FROM:
+        return None
+    from marginkeep.liquidation.batch_plans import BatchPlans
+
+    return BatchPlans(state.book, state.valuation, breached)
+
+
+def liquidate(
+    state: State, name: str, shared: Mapping[str, Account], planned: Planned | None = None
+) -> tuple[Event, ...]:
+    """Reduce one account to its target level, cover what it cannot pay, and explain it in one event.
+
+    Parameters
+    ----------
+    planned : its measure and its closes at present prices, where they are known and it may be closed without bounds
+    """
     tx = Transaction(state, shared)
     account = tx.account(name)
-    before = measure(account, state.valuation, MAINTENANCE)
+    before = planned.before if planned else measure(account, state.valuation, MAINTENANCE)
     if before.health >= 0:
         return ()  # healed since it was noted: by a deposit, or by what another liquidation has left
-    health_target = measure(account, state.valuation, TARGET).health
+    health_target = planned.health_target if planned else measure(account, state.valuation, TARGET).health
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
     gate = liquidation_gate(state, account)
     if gate.blocked and not is_ill_at_best(state, account):
         call_if_blocked(tx, name)
         return tx.commit()
     release_orders(tx, name)
-    plan = plan_reduction(account, state.valuation, gate.allowance)
-    steps = tuple(book_close(tx, name, s) if isinstance(s, Close) else book_sale(tx, name, s) for s in plan.steps)
-    require_as_planned(tx.account(name), plan.after, name)
+    if planned is None or not gate.allowance.is_everything:
+        planned = None
+        steps = _reduce(tx, name, gate.allowance)
+    else:
+        steps = book_planned(tx, name, planned)
     fund_paid, bad_debt = cover_shortfall(tx, name)
-    for step in plan.steps:
-        if isinstance(step, Close):
-            spend_budget(state, step.market, abs(step.size))
     if steps or fund_paid or bad_debt:
-        tx.events.append(explain(tx, name, before, health_target, marks, steps, fund_paid, bad_debt, gate.prices))
+        health_after = planned.health_after if planned and not (fund_paid or bad_debt) else None
+        event = explain(
+            tx, name, before, health_target, marks, steps, fund_paid, bad_debt, gate.prices, health_after=health_after
+        )
+        tx.events.append(event)
     # Without any step there was nothing to sell at a price that may be used: it stays below until there is.
     if state.oracle is not None or state.called:
         call_if_blocked(tx, name)
     return tx.commit()
+
+
+def _reduce(tx: Transaction, name: str, allowance: Allowance) -> tuple[LiquidationStep, ...]:
+    """Plan and book the reduction of one account, as far as it is allowed."""
+    state = tx.state
+    plan = plan_reduction(tx.account(name), state.valuation, allowance)
+    steps = tuple(book_close(tx, name, s) if isinstance(s, Close) else book_sale(tx, name, s) for s in plan.steps)
+    require_as_planned(tx.account(name), plan.after, name)
+    for step in plan.steps:
+        if isinstance(step, Close):
+            spend_budget(state, step.market, abs(step.size))
+    return steps

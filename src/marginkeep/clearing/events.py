@@ -7,7 +7,7 @@ import msgspec
 from marginkeep.oracle.price_seen import PriceSeen  # noqa: TC001 - msgspec reads the annotations
 
 
-class Posting(msgspec.Struct, frozen=True):
+class Posting(msgspec.Struct, frozen=True, gc=False):
     """One double-entry posting: `amount` >= 0 moves from `source` to `target`."""
 
     asset: str
@@ -253,7 +253,7 @@ class Halted(Event, frozen=True, kw_only=True):
     report: str
 
 
-class LiquidationStep(msgspec.Struct, frozen=True):
+class LiquidationStep(msgspec.Struct, frozen=True, gc=False):
     """One forced close or sale.
 
     Attributes

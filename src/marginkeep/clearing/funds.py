@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from marginkeep.clearing.booking import reporting
 from marginkeep.clearing.state import BAD_DEBT, FUND, INSURANCE_FUND, LIQUIDATOR
 from marginkeep.liquidation.insurance import Fund, answering_funds
 from marginkeep.margin.tiered import convert_floor
@@ -92,9 +91,10 @@ def plan_payments(tx: Transaction, debts: Mapping[int, int], lost: Mapping[int, 
     state, payments = tx.state, []
     spent: dict[tuple[str, int], int] = {}
     rooms = {ledger: _room(state, ledger, rules) for ledger, rules in _answering(state, lost)}
-    for asset, owed in sorted(debts.items()):
-        for ledger in rooms:
-            payment = _payment(tx, ledger, asset, owed, rooms[ledger], spent)
+    for asset, debt in sorted(debts.items()):
+        owed = debt
+        for ledger, room in list(rooms.items()):
+            payment = _payment(tx, ledger, asset, owed, room, spent)
             if payment.amount:
                 owed -= payment.amount
                 rooms[ledger] -= payment.worth
@@ -130,12 +130,12 @@ def _payment(
     in_kind = min(owed, held(asset))
     if x:  # an asset that never had a price counts nothing, toward caps too
         in_kind = min(in_kind, convert_floor(room, y, x))
-    worth = -reporting(state, asset, -in_kind)
+    worth = -convert_floor(-in_kind, x, y)
     bought = price = 0
     if x and asset != money:
         budget = min(room - worth, held(money))
         bought = min(owed - in_kind, convert_floor(max(0, budget), y, x))
-        price = -reporting(state, asset, -bought)
+        price = -convert_floor(-bought, x, y)
     spent[fund, asset] = spent.get((fund, asset), 0) + in_kind
     spent[fund, money] = spent.get((fund, money), 0) + price
     return Payment(fund, asset, in_kind, bought, price, worth + price)

@@ -11,6 +11,7 @@ from marginkeep.book.limits import prove_limits
 from marginkeep.book.valuation import Valuation
 from marginkeep.clearing import auctioning
 from marginkeep.clearing.events import RulebookAdopted
+from marginkeep.clearing.funds import retire_funds
 from marginkeep.clearing.quoting import apply_pegs
 from marginkeep.clearing.state import make_funding_machines, make_oracle, rules_of_positions
 from marginkeep.clearing.transaction import Transaction, refuse
@@ -46,8 +47,9 @@ def adopt_rulebook(tx: Transaction, command: AdoptRulebook) -> None:
     limits = _proved(tables)
     _require_holdings_fit(state, tables, limits)
     before = state.rulebook_hash
+    retire_funds(tx, rulebook)
     _install(state, rulebook, tables, limits)
-    tx.events.append(RulebookAdopted(before=before, after=state.rulebook_hash))
+    tx.events.append(RulebookAdopted(before=before, after=state.rulebook_hash, postings=tx.take_postings()))
 
 
 def _read(command: AdoptRulebook) -> Rulebook:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from marginkeep.book.health import order_loss, size_requirement
-from marginkeep.book.limits import payoff_at
 from marginkeep.clearing.position_checks import lot_value
 from marginkeep.liquidation.position_limits import interest_share, scaled_requirement
 from marginkeep.margin.tiered import convert_floor, notional
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from marginkeep.book.account import Account, Position
+    from marginkeep.clearing.state import State
     from marginkeep.clearing.transaction import Transaction
     from marginkeep.rulebook import MarketTable
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def interest_requirement(tx: Transaction, account: Account) -> int:
     """Return what open interest, as staged, adds to the initial requirement, in reporting units rounded up.
 
-    Each position counts at the dearer of its market's prices for opening.
+    Each position counts at the worse of its market's prices for opening, which the account was last measured at.
     """
     state, total = tx.state, 0
     for index, position in account.positions.items():
@@ -33,23 +34,20 @@ def interest_requirement(tx: Transaction, account: Account) -> int:
         market = state.tables.markets[index]
         x, y = lot_value(state, market)
         share = interest_share(ceil_div(tx.open_interest(index) * x, y), rules.margin)
-        prices, coin = _prices(tx, market)
-        added = max(_added(market, position, payoff_at(market, ticks), share) for ticks in prices)
-        settle = state.tables.assets[market.settle]
-        total -= convert_floor(-added, coin * settle.numerator, settle.denominator)
+        if share:
+            total -= convert_floor(-_added(state, market, position, share), *_dearest(state, market.settle))
     return total
 
 
-def _prices(tx: Transaction, market: MarketTable) -> tuple[tuple[int, int], int]:
-    """Return lowest and highest price of a market for opening, and the highest of what it settles in, in ticks."""
-    state = tx.state
+def _added(state: State, market: MarketTable, position: Position, share: Fraction) -> int:
+    """Return what a position requires more for it, in settle units."""
+    added = partial(_added_at, market, position, share)
     if state.opening is not None:
-        return state.opening.market(market.index), state.opening.asset(market.settle)[1]
-    mark = state.valuation.marks[market.index]
-    return (mark, mark), state.valuation.prices[market.settle]
+        return state.opening.worsened(market.index, position, added)
+    return added(state.valuation.market_x[market.index], state.valuation.market_y[market.index])
 
 
-def _added(market: MarketTable, position: Position, price: tuple[int, int], share: Fraction) -> int:
+def _added_at(market: MarketTable, position: Position, share: Fraction, x: int, y: int) -> int:
     """Return by how much the worst of no order filled, all bids filled, all asks filled requires more when scaled."""
     plain = scaled = 0
     for size, cost, net in (
@@ -57,7 +55,14 @@ def _added(market: MarketTable, position: Position, price: tuple[int, int], shar
         (position.bid_size, position.bid_cost, position.size + position.bid_size),
         (-position.ask_size, position.ask_cost, position.size - position.ask_size),
     ):
-        requirement, loss = size_requirement(market, INITIAL, net, *price), order_loss(market, size, cost, *price)
+        requirement, loss = size_requirement(market, INITIAL, net, x, y), order_loss(market, size, cost, x, y)
         plain = max(plain, requirement + loss)
-        scaled = max(scaled, scaled_requirement(requirement, notional(net, *price), share) + loss)
+        scaled = max(scaled, scaled_requirement(requirement, notional(net, x, y), share) + loss)
     return scaled - plain
+
+
+def _dearest(state: State, asset: int) -> tuple[int, int]:
+    """Return (x, y) of an asset at its highest price for opening."""
+    table = state.tables.assets[asset]
+    price = state.valuation.prices[asset] if state.opening is None else state.opening.asset(asset)[1]
+    return price * table.numerator, table.denominator

@@ -17,15 +17,18 @@ from marginkeep.clearing.ill import Ill
 from marginkeep.clearing.margin_calls import cancel_call, issue_call, remind
 from marginkeep.clearing.pacing import bounded, note_closed, soft_step
 from marginkeep.clearing.transaction import Transaction
+from marginkeep.errors import InvariantViolation
 from marginkeep.liquidation import Close, plan_reduction
+from marginkeep.liquidation.incentive import heals, settled_measure
 from marginkeep.liquidation.rungs import health_factor, next_rung, standing_of
 from marginkeep.liquidation.soft import due_share, next_step_ns
 from marginkeep.rulebook.ladder_rules import AUCTION, BANKRUPT, CALLED, CLOSED, HEALTHY, PARTIAL, RUNGS, SOFT
+from marginkeep.rulebook.model import MAINTENANCE
 
 if TYPE_CHECKING:
-    from marginkeep.clearing.events import Event
+    from marginkeep.clearing.events import Event, LiquidationStep
     from marginkeep.clearing.state import State
-    from marginkeep.liquidation import Allowance
+    from marginkeep.liquidation import Allowance, Sale
     from marginkeep.liquidation.rungs import Standing
     from marginkeep.rulebook.ladder_rules import LadderRules
 
@@ -95,14 +98,21 @@ def _act(tx: Transaction, name: str, ill: Ill, standing: Standing, ladder: Ladde
 
 
 def _soften(tx: Transaction, name: str, ill: Ill, ladder: LadderRules) -> bool:
-    """Take a soft step: the share that is due by now, beyond what has been done."""
-    rules = ladder.soft
+    """Take a soft step: the share that is due by now, beyond what has been done.
+
+    Where slippage alone costs more than a step heals, pacing makes it worse: then all of it is due at once.
+    """
+    rules, valuation = ladder.soft, tx.state.valuation
     assert rules is not None
     due = due_share(rules, ill.since_ns, tx.state.now_ns)
     ill.due_ns = next_step_ns(rules, ill.since_ns, tx.state.now_ns) or tx.state.now_ns + rules.step_ns
-    acted = _force(tx, name, ill, due)
+    before = settled_measure(tx.account(name), valuation, MAINTENANCE)
+    if not _force(tx, name, ill, due):
+        return False
     ill.reduced = due
-    return acted
+    if not heals(before, settled_measure(tx.account(name), valuation, MAINTENANCE)):
+        _enter(tx, name, ill, PARTIAL)
+    return True
 
 
 def _auction(tx: Transaction, name: str, ill: Ill, standing: Standing, is_due: bool) -> bool:
@@ -114,7 +124,6 @@ def _auction(tx: Transaction, name: str, ill: Ill, standing: Standing, is_due: b
         return False
     if not is_due or auctioning.expire(tx, name, ill) != "house":
         return False
-    ill.auction = None
     return _force(tx, name, ill, None)
 
 
@@ -127,11 +136,12 @@ def _bear(tx: Transaction, name: str, ill: Ill) -> bool:
     if gate.blocked:
         call_if_blocked(tx, name)
         return False
+    before = tx.account(name).copy()
     release_orders(tx, name)
     deleverage(tx, name)
     _force(tx, name, ill, None, whole=True)
     cover(tx, name)
-    return True
+    return tx.account(name) != before
 
 
 def _force(tx: Transaction, name: str, ill: Ill, soft_due: int | None, whole: bool = False) -> bool:
@@ -175,7 +185,7 @@ def _book(tx: Transaction, name: str, allowance: Allowance, standing: Standing, 
     state, account = tx.state, tx.account(name)
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
     plan = plan_reduction(account, state.valuation, allowance)
-    steps = tuple(book_close(tx, name, s) if isinstance(s, Close) else book_sale(tx, name, s) for s in plan.steps)
+    steps = tuple(_book_step(tx, name, step) for step in plan.steps)
     require_as_planned(tx.account(name), plan.after, name)
     for step in plan.steps:
         if isinstance(step, Close):
@@ -185,3 +195,19 @@ def _book(tx: Transaction, name: str, allowance: Allowance, standing: Standing, 
         event = explain(tx, name, standing.maintenance, standing.target.health, marks, steps, 0, 0, prices, rung)
         tx.events.append(event)
     return len(steps)
+
+
+def _book_step(tx: Transaction, name: str, step: Close | Sale) -> LiquidationStep:
+    """Book one step; halt if it takes a penalty and does not leave the account with a better health factor.
+
+    A step without a penalty may harm where slippage alone costs more than it heals: then the account goes on, step by
+    step, to be closed.
+    """
+    valuation = tx.state.valuation
+    before = settled_measure(tx.account(name), valuation, MAINTENANCE)
+    booked = book_close(tx, name, step) if isinstance(step, Close) else book_sale(tx, name, step)
+    if step.penalty:
+        after = settled_measure(tx.account(name), valuation, MAINTENANCE)
+        if not heals(before, after):
+            raise InvariantViolation(f"{step} took the settled measure of {name} from {before} to {after}")
+    return booked

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from marginkeep.clearing.booking import reporting
-from marginkeep.clearing.events import Deleveraged, Liquidated
+from marginkeep.clearing.events import Liquidated
+from marginkeep.clearing.loss_events import Deleveraged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,7 @@ class Loss(NamedTuple):
 
 
 class ClosedLots(NamedTuple):
-    """A forced close: lots traded by the account (negative = a long was sold), settle units realised and their value."""
+    """A forced close: lots the account traded (negative = a long was sold), settle units realised, and their value."""
 
     market: int
     size: int

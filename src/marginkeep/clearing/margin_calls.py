@@ -44,9 +44,11 @@ def issue_call(tx: Transaction, name: str, ill: Ill, ladder: LadderRules) -> Non
 
 
 def remind(tx: Transaction, name: str, ill: Ill, rules: CallRules) -> None:
-    """Remind the owner of a call whose deadline comes near."""
-    ill.reminded += 1
+    """Remind the owner of a call whose deadline comes near: once, where several reminders have come due together."""
     ill.due_ns = _next_due(rules, ill)
+    while 0 < ill.due_ns <= tx.state.now_ns and ill.reminded < len(rules.reminders_ns):
+        ill.reminded += 1
+        ill.due_ns = _next_due(rules, ill)
     assert ill.deadline_ns is not None
     missing = -missing_health(tx.account(name), tx.state.valuation)
     tx.events.append(CallReminded(account=name, missing=missing, deadline_ns=ill.deadline_ns))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from marginkeep.book.health import position_terms
 from marginkeep.book.opening_health import measure_opening
 from marginkeep.book.valuation import Valuation
+from marginkeep.rulebook.model import INITIAL
 
 if TYPE_CHECKING:
-    from marginkeep.book.account import Account
+    from collections.abc import Callable
+
+    from marginkeep.book.account import Account, Position
     from marginkeep.margin.solvency import Measure
     from marginkeep.oracle.lines import Line
     from marginkeep.oracle.oracle import Oracle
@@ -45,6 +49,21 @@ class Opening:
         """Measure an account at the initial level, for opening or withdrawing."""
         self._action = action
         return measure_opening(account, self._room, self)
+
+    def worsened(self, market: int, position: Position, added: Callable[[int, int], int]) -> int:
+        """Return what a position adds less to initial health where its requirement is raised, in settle units.
+
+        Parameters
+        ----------
+        added : by how much it is raised where the market's pair is (x, y); the worse of its prices may be another then
+        """
+        plain, raised = [], []
+        for ticks in self.market(market):
+            self._room.set_mark(market, ticks)
+            terms = position_terms(self._room.tables.markets[market], position, self._room, INITIAL)
+            plain.append(terms.counted - terms.requirement)
+            raised.append(plain[-1] - added(self._room.market_x[market], self._room.market_y[market]))
+        return min(plain) - min(raised)
 
     def evidence(self, account: Account, action: str, now_ns: int) -> tuple[PriceSeen, ...]:
         """Return the prices in an account that count worse for an action than they do for liquidation."""

@@ -13,6 +13,7 @@ from marginkeep.clearing.ill import restore_ill
 from marginkeep.clearing.quoting import apply_pegs
 from marginkeep.clearing.state import Order, State
 from marginkeep.errors import InputError
+from marginkeep.liquidation.insurance import Fund
 
 if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
@@ -45,6 +46,7 @@ def take_snapshot(house: Clearinghouse) -> bytes:
             "ill": [[name, ill.save()] for name, ill in sorted(state.ill.items())],
             "liquidators": sorted(state.liquidators),
             "closed_lots": [[market, *closed] for market, closed in sorted(state.closed_lots.items())],
+            "funds": [[name, *fund.save()] for name, fund in sorted(state.funds.items())],
             "called": [[name, list(blocked)] for name, blocked in sorted(state.called.items())],
             "accounts": [_account_row(state, index) for index in range(state.book.count)],
             "ledger": [[name, asset, amount] for (name, asset), amount in sorted(state.ledger.items()) if amount],
@@ -114,6 +116,9 @@ def _state_from(rulebook: Rulebook, content: dict[str, Any]) -> State:
     state.ill = {name: restore_ill(saved) for name, saved in content["ill"]}
     state.closed_lots = {market: (began_ns, lots) for market, began_ns, lots in content["closed_lots"]}
     state.served = content["served"]
+    for name, *paid in content["funds"]:
+        state.funds[name] = Fund()
+        state.funds[name].restore(paid)
     state.called = {name: tuple(blocked) for name, blocked in content["called"]}
     for name, mode, parent, balances, positions in content["accounts"]:
         held = {row[0]: Position(*row[1:]) for row in positions}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from marginkeep.book.watch import Watch
     from marginkeep.clearing.funding_rates import FundingMachine
     from marginkeep.clearing.ill import Ill
+    from marginkeep.liquidation.insurance import Fund
     from marginkeep.oracle.oracle import Oracle
     from marginkeep.rulebook import Tables
     from marginkeep.rulebook.limit_rules import PositionRules
@@ -50,6 +51,9 @@ SETTLEMENT: Final = "settlement:"
 FUNDING: Final = "funding:"
 """Prefix: one ledger account a market, between those who paid funding and those not yet paid."""
 
+FUND: Final = "fund:"
+"""Prefix: one ledger account for each insurance fund of a pool of markets; the last fund is `INSURANCE_FUND`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -75,6 +79,8 @@ class State:
     funding_machines : market -> what makes its funding, where the rulebook has rules for it; in order of the markets
     position_rules : market -> limits of positions, where the rulebook has some
     funding_dust : 10^-9 parts that rounding of funding kept back, by market
+    funds : ledger account -> what that insurance fund has paid today, for funds that have paid
+    moved : markets whose funding index a loss has moved and whose holders must be looked at; empty between commands
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
     ill : account -> where it stands on the ladder, for accounts that are not healthy
@@ -94,12 +100,14 @@ class State:
         "closed_lots",
         "funding_dust",
         "funding_machines",
+        "funds",
         "halted",
         "ill",
         "index",
         "ledger",
         "limits",
         "liquidators",
+        "moved",
         "names",
         "now_ns",
         "open_interest",
@@ -131,6 +139,8 @@ class State:
         self.orders: dict[int, dict[str, Order]] = {}
         self.funding_dust = [0] * len(self.tables.markets)
         self.open_interest = [0] * len(self.tables.markets)
+        self.funds: dict[str, Fund] = {}
+        self.moved: list[int] = []
         self.now_ns = 0
         self.sequence = 0
         self.served = -1

@@ -166,19 +166,25 @@ class Transaction:
         self.postings.append(Posting(self.state.tables.assets[asset].name, source, target, amount, reason))
 
     def _add(self, name: str, asset: int, amount: int) -> None:
-        if not self.has_account(name):
-            key = (name, asset)
-            balance = self._ledger.get(key, self.state.ledger.get(key, 0)) + amount
-            if abs(balance) > INT64_SAFE:
-                refuse("limit", f"{name} would hold {balance} units, beyond the bound", bound=INT64_SAFE)
-            self._ledger[key] = balance
-            return
-        account = self.account(name)
+        account = self._accounts.get(name) or self._shared.get(name)
+        if account is None:
+            if name not in self.state.index:
+                self._add_to_ledger(name, asset, amount)
+                return
+            account = self.account(name)
         balance = account.balances.get(asset, 0) + amount
         bound = self.state.limits.assets[asset].max_balance
         if abs(balance) > (INT64_SAFE if account.mode == SYSTEM else bound):
             refuse("limit", f"{name} would hold {balance} units, beyond max_balance {bound}", bound=bound)
         account.balances[asset] = balance
+
+    def _add_to_ledger(self, name: str, asset: int, amount: int) -> None:
+        key = (name, asset)
+        balance = self._ledger.get(key)
+        balance = (self.state.ledger.get(key, 0) if balance is None else balance) + amount
+        if abs(balance) > INT64_SAFE:
+            refuse("limit", f"{name} would hold {balance} units, beyond the bound", bound=INT64_SAFE)
+        self._ledger[key] = balance
 
     def ledger_balance(self, name: str, asset: int) -> int:
         """Return a ledger account's balance as staged."""
@@ -199,8 +205,14 @@ class Transaction:
         return position
 
     def _settle_funding(self, name: str, market: MarketTable, position: Position, index: int) -> None:
+        if position.funding_entry == index:
+            return
         paid, dust = book_funding(position, index)
         self.post(market.settle, FUNDING + market.name, name, paid, "funding")
+        self.keep_funding_dust(market, dust)
+
+    def keep_funding_dust(self, market: MarketTable, dust: int) -> None:
+        """Keep 10^-9 parts that rounding has left in a market's funding account; whole units go to the fund."""
         total = self._dust.get(market.index, self.state.funding_dust[market.index]) + dust
         whole = total // RATE_ONE
         self._dust[market.index] = total - whole * RATE_ONE
@@ -213,8 +225,9 @@ class Transaction:
         fill = fill_position(market, position, size, price)
         # From here on it follows the index of the side it is on now; funding has just been booked on the other.
         position.funding_entry = self.state.valuation.funding_index(market.index, position.size)
-        longs = max(0, position.size) - max(0, before)
-        self._interest[market.index] = self._interest.get(market.index, 0) + longs
+        longs = (position.size if position.size > 0 else 0) - (before if before > 0 else 0)
+        if longs:
+            self._interest[market.index] = self._interest.get(market.index, 0) + longs
         self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
         return fill
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from marginkeep.cli.ladder_study import ladder_study
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _command(waves: Path | None, accounts: int, seed: int, report: Path) -> str:
 
 
 def _write(result: StudyResult, report: Path) -> None:
+    from marginkeep.cli.session import unwritable
     from marginkeep.lab.adl_study_page import write_study_page
     from marginkeep.lab.adl_study_result import write_study
 
@@ -112,7 +114,7 @@ def _write(result: StudyResult, report: Path) -> None:
         write_study(result, report.parent / STUDY_FILE)
         write_study_page(result, report)
     except OSError as error:
-        where = error.filename or report
-        raise InputError(
-            f"{where} cannot be written ({error.strerror}): choose another place for the report"
-        ) from error
+        raise unwritable(report, error) from error
+
+
+lab.add_command(ladder_study)

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from marginkeep.lab.candles import Candles
     from marginkeep.rulebook import Rulebook
 
-TIERS: Final[Mapping[str, Sequence[tuple[str, str, str]]]] = {
+    Tiers = Mapping[str, Sequence[tuple[str, ...]]]
+
+TIER_FIELDS: Final = ("floor", "initial", "maintenance", "call", "target")
+"""The columns of a class of tiers; a row may end after any rate."""
+
+TIERS: Final[Tiers] = {
     "large": (
         ("0", "0.01", "0.005"),
         ("250000", "0.02", "0.01"),
@@ -112,13 +117,16 @@ def price_ranges(candles: Candles) -> tuple[dict[str, float], dict[str, float]]:
     return highest, dict(zip(candles.symbols, candles.low.min(axis=0).tolist(), strict=True))
 
 
-def example_rules_text(highest: Mapping[str, float], lowest: Mapping[str, float] | None = None) -> str:
+def example_rules_text(
+    highest: Mapping[str, float], lowest: Mapping[str, float] | None = None, tiers: Tiers = TIERS
+) -> str:
     """Return a rulebook as TOML for these symbols, proved to be one that the engine can clear.
 
     Parameters
     ----------
     highest : ccxt symbol -> highest price that will be seen, quote units
     lowest : ccxt symbol -> lowest price that will be seen; the highest where not given
+    tiers : by class of market, rows as in `TIERS`; call and target rates may follow, and are derived where they do not
 
     Raises
     ------
@@ -135,7 +143,7 @@ def example_rules_text(highest: Mapping[str, float], lowest: Mapping[str, float]
         if base in chosen:
             lines += ["", *_finest_that_fits(base, ranges[chosen[base]], _asset_writer(base, *weights), 4)]
     for symbol in chosen.values():
-        lines += ["", *_finest_that_fits(symbol, ranges[symbol], _market_writer(symbol), 5)]
+        lines += ["", *_finest_that_fits(symbol, ranges[symbol], _market_writer(symbol, tiers), 5)]
     text = "\n".join(lines) + "\n"
     try:
         _read(text)
@@ -212,13 +220,10 @@ def _asset_writer(base: str, initial: str, maintenance: str) -> Callable[[Decima
     return write
 
 
-def _market_writer(symbol: str) -> Callable[[Decimal, int], list[str]]:
+def _market_writer(symbol: str, tiers: Tiers) -> Callable[[Decimal, int], list[str]]:
     base = base_of(symbol)
     size_class = "large" if base in LARGE else "middle" if base in MIDDLE else "small"
-    tiers = [
-        f'    {{ floor = "{tier_floor}", initial = "{initial}", maintenance = "{maintenance}" }},'
-        for tier_floor, initial, maintenance in TIERS[size_class]
-    ]
+    rows = [f"    {{ {', '.join(map(_tier_field, TIER_FIELDS, row))} }}," for row in tiers[size_class]]
 
     def write(price: Decimal, tick_exponent: int) -> list[str]:
         magnitude = price.adjusted()
@@ -234,11 +239,15 @@ def _market_writer(symbol: str) -> Callable[[Decimal, int], list[str]]:
             'maker_fee = "0.0002"',
             'taker_fee = "0.0005"',
             "tiers = [",
-            *tiers,
+            *rows,
             "]",
         ]
 
     return write
+
+
+def _tier_field(name: str, rate: str) -> str:
+    return f'{name} = "{rate}"'
 
 
 def _round_up(price: Decimal) -> str:

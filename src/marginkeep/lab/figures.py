@@ -205,10 +205,10 @@ def _fund_chart(result: ReplayResult, points_max: int) -> Chart:
     if not debt.any() and fund.min() == fund.max():
         return Chart(key, heading, f"The fund stayed at {first} throughout, and there was no bad debt.", None)
     times = result.timeline.times_ns / NS_PER_MS
-    traces = [_level("fund balance", times, _amounts(fund, result), "series-1", points_max)]
+    traces = [level_trace("fund balance", times, _amounts(fund, result), "series-1", points_max)]
     words = f"The fund went from {first} to {last}; its lowest balance was {low}."
     if debt.any():
-        lost = _level("bad debt, cumulative", times, _amounts(debt, result), "bad", points_max)
+        lost = level_trace("bad debt, cumulative", times, _amounts(debt, result), "bad", points_max)
         traces.append({**lost, "yaxis": "y2"})
         start = _time(result, int(np.flatnonzero(debt)[0]))
         words += f" Bad debt began at {start} and ended at {format_money(int(debt[-1]), result)}."
@@ -315,7 +315,7 @@ def _work_chart(result: ReplayResult, points_max: int) -> Chart:
     return Chart(key, heading, f"{words}.", encode_figure(traces, layout))
 
 
-def _level(
+def level_trace(
     name: str, times: NDArray[np.float64], level: NDArray[np.float64], role: str, points_max: int
 ) -> dict[str, Any]:
     """Draw a level that holds until the next tick changes it."""

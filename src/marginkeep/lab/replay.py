@@ -71,7 +71,7 @@ class Replay:
 
     def _step(self, tick: int) -> None:
         path = self.path
-        self._apply(AdvanceTime(now_ns=int(path.times_ns[tick])))
+        self.take_in(tick, self._apply(AdvanceTime(now_ns=int(path.times_ns[tick]))))
         marks = dict(zip(path.markets, path.mark_ticks[tick].tolist(), strict=True))
         prices = dict(zip(path.assets, path.asset_ticks[tick].tolist(), strict=True))
         before = self._evaluated()
@@ -79,11 +79,15 @@ class Replay:
         made = self._evaluated() - before if self.house.state.watch else self._users()
         # A new watch looks at the two accounts of the system too, which nobody has to keep solvent.
         self.evaluations[tick] = made if before else min(made, self._users())
+        self.take_in(tick, events)
+        self.fund_balance[tick] = fund_value(self.house, INSURANCE_FUND)
+        self.bad_debt[tick] = -fund_value(self.house, BAD_DEBT)
+
+    def take_in(self, tick: int, events: tuple[Event, ...]) -> None:
+        """Count what a command has done; on a ladder, time alone liquidates too."""
         for event in events:
             if isinstance(event, Liquidated):
                 self.note(tick, event)
-        self.fund_balance[tick] = fund_value(self.house, INSURANCE_FUND)
-        self.bad_debt[tick] = -fund_value(self.house, BAD_DEBT)
 
     def _apply(self, command: AdvanceTime | SetPrices) -> tuple[Event, ...]:
         events = self.house.apply(command)

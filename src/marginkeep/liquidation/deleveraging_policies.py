@@ -36,8 +36,8 @@ class Winners:
     profits : unrealised profit of the position, negative for a loss
     equities : equity of the whole account; below 1 it counts as 1 wherever a rule divides by it
     notionals : gross notional of the whole account, at least 1
-    relief : what the account's health at maintenance gains if its whole position here is closed; negative where the
-        position hedges another
+    relief : what closing its whole position here takes off the account's risk, in clearing the fall of its net
+        exposure; negative where the position hedges another
     """
 
     accounts: NDArray[np.int64]

@@ -78,15 +78,20 @@ def bankruptcy_prices(account: Account, valuation: Valuation) -> dict[int, int |
     one unit a position above it (where every position has a price, and no long needs less than one tick). Open orders
     must have been released before. Positions that require nothing share by notional if none requires anything.
     """
-    held = [index for index, position in account.positions.items() if position.size]
-    shares = allot_equity(equity(account, valuation), _requirements(account, held, valuation)) if held else ()
     prices: dict[int, int | None] = {}
-    for index, share in zip(held, shares, strict=True):
+    for index, share in allotments(account, valuation, equity(account, valuation)).items():
         market = valuation.tables.markets[index]
         x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
         size, mark = account.positions[index].size, valuation.marks[index]
         prices[index] = bankruptcy_price(market, size, mark, floor_div(share * y, x)) if x else None
     return prices
+
+
+def allotments(account: Account, valuation: Valuation, amount: int) -> dict[int, int]:
+    """Divide an amount, an account's equity or what others leave of its loss, among its positions, by market index."""
+    held = [index for index, position in account.positions.items() if position.size]
+    shares = allot_equity(amount, _requirements(account, held, valuation)) if held else ()
+    return dict(zip(held, shares, strict=True))
 
 
 def _requirements(account: Account, held: list[int], valuation: Valuation) -> list[int]:

@@ -80,6 +80,11 @@ class Allowance:
     dust: int = 0
     penalty: int | None = None
 
+    @property
+    def is_everything(self) -> bool:
+        """Tell whether nothing is kept back, at the rulebook's own cost."""
+        return self == _EVERYTHING
+
 
 _EVERYTHING: Final = Allowance()
 

@@ -106,7 +106,7 @@ def _belongs(
         return BANKRUPT
     if now >= SOFT and standing.is_empty:
         return CLOSED
-    if standing.is_healed:
+    if standing.is_healed or (rules.calls is None and standing.target.health >= 0):
         return HEALTHY
     if standing.maintenance.health < 0:
         return _forced(now, factor, rules)

@@ -51,7 +51,7 @@ def multiply_divide(first: int, second: int, divisor: int) -> int:
         quotient, rest = divide_unsigned(high, low, below)
     if quotient >= np.uint64(INT64_SAFE):
         return -INT64_SAFE if negative else INT64_SAFE
-    whole = np.int64(quotient)
+    whole = int(np.int64(quotient))
     if negative:
         return -whole - 1 if rest else -whole
     return whole

@@ -1,0 +1,525 @@
+import json
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from marginkeep.book.case import read_case
+from marginkeep.clearing import AdvanceTime, Deposit, SetPrices, check_conservation
+from marginkeep.clearing.events import AuctionBid, CallCured, Liquidated, LiquidationStep, MarginCalled, RungChanged
+from marginkeep.clearing.loss_events import LossCovered
+from marginkeep.cli.demo import made_up_candles
+from marginkeep.cli.session import generated_house
+from marginkeep.lab.candles import window
+from marginkeep.lab.ladder_study import LadderReplay, run_variants
+from marginkeep.lab.ladder_study_figures import build_study_charts, fund_moves
+from marginkeep.lab.ladder_study_page import render_study_page
+from marginkeep.lab.ladder_study_people import BIDDER_PREFIX, BIDDERS, Bidders, Owners
+from marginkeep.lab.ladder_study_result import StudyResult, study_record
+from marginkeep.lab.ladder_study_rules import (
+    FEWEST_LOTS,
+    VARIANTS,
+    base_rules_text,
+    depths_of,
+    variant_text,
+    widened_tiers,
+)
+from marginkeep.lab.ladder_study_summary import finding, money, notice, write_study_table
+from marginkeep.lab.ladder_study_tally import Tally
+from marginkeep.lab.opening import PricePath, open_case, price_path, set_opening_prices
+from marginkeep.lab.replay import open_interest, top_up_fund
+from marginkeep.rulebook import read_rulebook
+from marginkeep.rulebook.reading import parse_text
+
+SECOND = 10**9
+MINUTE = 60 * SECOND
+USD = 10**6
+NO_PARTIAL, PARTIAL, SOFT, FULL = VARIANTS
+
+pytestmark = pytest.mark.without_shadows("long replays; the ladder's own tests have shadows")
+
+
+@pytest.fixture(scope="module")
+def crash():
+    """An hour and a half around the fall, with a small book."""
+    return houses(made_up_candles(7, "flash_cascade"), "2030-01-15T12:45", "2030-01-15T14:15", accounts=150)
+
+
+def houses(candles, start, end, accounts, fund_part=100):
+    """Return the path and the four variants, each with what opens its house."""
+    first, last = (int(np.datetime64(text, "ns").astype(np.int64)) for text in (start, end))
+    candles = window(candles, first, last)
+    text = base_rules_text(candles)
+    base = rulebook_of(text)
+    path = price_path(candles, base, "close", tuple(base.markets))
+    house = generated_house(base, path, accounts, 3)
+    fund = open_interest(house) // fund_part
+    depths = depths_of(base, house.state.open_interest)
+
+    def opener(variant):
+        rulebook = rulebook_of(variant_text(text, variant, depths))
+
+        def open_house():
+            opened = generated_house(rulebook, path, accounts, 3)
+            top_up_fund(opened, fund)
+            return opened
+
+        return open_house
+
+    return path, tuple((variant, opener(variant)) for variant in VARIANTS)
+
+
+def rulebook_of(text):
+    return read_rulebook(parse_text(text, ".toml", "a test"))
+
+
+@pytest.fixture(scope="module")
+def runs(crash):
+    path, variants = crash
+    return run_variants(path, variants, 3)
+
+
+def result_of(path, runs, planned=VARIANTS):
+    return StudyResult(
+        title="The <ladder>",
+        runs=runs,
+        planned=planned,
+        reporting_asset="USD",
+        reporting_decimals=6,
+        accounts=150,
+        markets=len(path.markets),
+        times_ns=path.times_ns,
+        open_interest=5_000_000 * USD,
+        assumptions=("one thing",),
+        repairs=(),
+        reproduce="marginkeep lab ladder",
+        inputs={"seed": 3},
+    )
+
+
+# One account ---------------------------------------------------------------------------------------------------
+
+
+def one_account(variant, marks, cash="1000", size="10", calls="0.05"):
+    """A long of ten at 1000 with this cash, and the path of its market's marks, one a minute."""
+    tier = {"floor": "0", "initial": "0.08", "maintenance": "0.02", "call": calls, "target": "0.06"}
+    terms = {"settle": "USD", "lot": "0.001", "tick": "0.1", "max_price": "100000"}
+    case = read_case(
+        {
+            "assets": {"USD": {}},
+            "liquidation": {"slippage": "0.002", "penalty": "0.003", "liquidator_share": "0.4"},
+            "markets": {"A-PERP": {**terms, "tiers": [tier]}},
+            "prices": {"A-PERP": "1000"},
+            "accounts": [
+                {
+                    "id": "ann",
+                    "balances": {"USD": cash},
+                    "positions": [{"market": "A-PERP", "size": size, "entry": "1000"}],
+                }
+            ],
+        }
+    )
+    text = "\n".join(
+        (
+            'name = "example"',
+            "[liquidation]",
+            'slippage = "0.002"',
+            'penalty = "0.003"',
+            'liquidator_share = "0.4"',
+            "[assets.USD]",
+            "[markets.A-PERP]",
+            'settle = "USD"',
+            'lot = "0.001"',
+            'tick = "0.1"',
+            'max_price = "100000"',
+            "tiers = [",
+            f'{{ floor = "0", initial = "0.08", maintenance = "0.02", call = "{calls}", target = "0.06" }},',
+            "]\n",
+        )
+    )
+    rulebook = rulebook_of(variant_text(text, variant, {"A-PERP": Fraction(1000)}))
+    house = open_case(case, rulebook)
+    times = MINUTE * np.arange(1, len(marks) + 1, dtype=np.int64)
+    ticks = np.array(marks, np.int64).reshape(-1, 1) * 10
+    path = PricePath(times, ("A-PERP",), (), ticks, np.zeros((len(marks), 0), np.int64), (), 0)
+    set_opening_prices(house.state.valuation, path)
+    return house, path
+
+
+def size_of(house):
+    account = house.state.book.read(house.state.index["ann"])
+    return sum(position.size for position in account.positions.values())
+
+
+def replayed(variant, marks, **account):
+    house, path = one_account(variant, marks, **account)
+    replay = LadderReplay(house, path, 3)
+    replay.run()
+    check_conservation(house)
+    return replay
+
+
+def test_without_partial_steps_all_is_closed_that_partial_steps_would_keep():
+    whole, part = (replayed(variant, [1000, 915, 915]) for variant in (NO_PARTIAL, PARTIAL))
+    assert size_of(whole.house) == 0
+    assert 0 < size_of(part.house) < 10_000
+    assert whole.tally.notional > part.tally.notional > 0
+
+
+def test_soft_steps_take_time_and_partial_ones_do_not():
+    at_once, paced = (replayed(variant, [1000, 915, 915, 915, 915, 915]) for variant in (PARTIAL, SOFT))
+    assert at_once.tally.resolved_ns == [0]
+    assert len(paced.tally.resolved_ns) == 1
+    assert 0 < paced.tally.resolved_ns[0] <= 3 * MINUTE
+    assert paced.liquidations > at_once.liquidations == 1
+    assert paced.tally.penalty < at_once.tally.penalty
+
+
+def test_every_reduction_is_counted_also_those_that_time_alone_brings():
+    replay = replayed(SOFT, [1000, 915, 915, 915, 915, 915])
+    assert replay.tally.notional == int(replay.liquidated_notional.sum())
+    assert replay.tally.penalty == int(replay.penalties.sum())
+
+
+def test_a_call_is_answered_in_time_by_some_seed_and_cures():
+    cured = set()
+    for seed in range(12):
+        house, path = one_account(FULL, [1000, 940, 940, 940, 940, 940, 940, 940])
+        replay = LadderReplay(house, path, seed)
+        replay.run()
+        assert replay.tally.called == {"ann"}
+        assert bool(replay.owners.deposited) == bool(replay.tally.cured) == (size_of(house) == 10_000)
+        cured.add(replay.tally.cured)
+    assert cured == {0, 1}
+
+
+# What is added up ----------------------------------------------------------------------------------------------
+
+
+def close_of(size, price, mark, penalty=0, value=None):
+    value = abs(size * price * 100) if value is None else value
+    return LiquidationStep("close", "A-PERP", size, price, "USD", value, 0, penalty, mark)
+
+
+def reduction(*steps, account="ann", rung="partial"):
+    return Liquidated(
+        account=account,
+        collateral=1,
+        requirement=2,
+        health_target=-1,
+        health_after=0,
+        notional=sum(step.value for step in steps),
+        penalty=sum(step.penalty for step in steps),
+        fund_paid=0,
+        bad_debt=0,
+        marks={},
+        steps=steps,
+        rulebook="",
+        rung=rung,
+    )
+
+
+def house_at(mark):
+    house, _ = one_account(PARTIAL, [1000])
+    house.apply(SetPrices(marks={"A-PERP": mark * 10}))
+    return house
+
+
+def test_losses_are_penalty_slippage_and_what_the_price_did_afterwards():
+    house, tally = house_at(1000), Tally()
+    tally.add([reduction(close_of(-2_000, 9_900, 10_000, penalty=7))], house.state)  # two sold at 990, mark 1000
+    tally.add([reduction(close_of(1_000, 10_100, 10_000))], house.state)  # one bought back at 1010
+    assert tally.penalty == 7
+    assert tally.slippage == 30 * USD
+    assert tally.hindsight(house.state.valuation) == 0
+    house.apply(SetPrices(marks={"A-PERP": 11_000}))
+    assert tally.hindsight(house.state.valuation) == (2 - 1) * 100 * USD
+    assert tally.forced == {"ann"}
+
+
+def test_what_bankrupt_accounts_lose_is_not_theirs():
+    house, tally = house_at(1000), Tally()
+    tally.add([reduction(close_of(-2_000, 9_900, 10_000, penalty=7), rung="bankrupt")], house.state)
+    assert (tally.penalty, tally.slippage, tally.hindsight(house.state.valuation)) == (0, 0, 0)
+    assert tally.notional == 1_980 * USD
+
+
+def test_a_bid_costs_its_discount_and_its_reward():
+    house, tally = house_at(1000), Tally()
+    numbers = dict.fromkeys(
+        ("asked", "fraction", "discount", "curve", "collateral", "requirement", "collateral_after"), 1
+    )
+    bid = AuctionBid(
+        account="ann",
+        liquidator="bob",
+        fills=(close_of(-1_000, 9_700, 10_000),),
+        notional=1_000 * USD,
+        reward=3 * USD,
+        reward_asset="USD",
+        requirement_after=1,
+        **numbers,
+    )
+    tally.add([bid], house.state)
+    assert tally.slippage == 33 * USD
+    assert tally.notional == tally.auctioned_notional == 1_000 * USD
+
+
+def test_time_to_resolution_runs_from_the_first_forced_rung_to_healthy_or_closed():
+    house, tally = house_at(1000), Tally()
+
+    def at(second, *moves):
+        house.apply(AdvanceTime(now_ns=second * SECOND))
+        tally.add([RungChanged(account="ann", before=a, after=b) for a, b in moves], house.state)
+
+    at(10, ("called", "soft"))
+    at(20, ("soft", "partial"))
+    at(50, ("partial", "healthy"))
+    at(60, ("healthy", "partial"), ("partial", "closed"))
+    at(70, ("called", "healthy"))
+    assert tally.resolved_ns == [40 * SECOND, 0]
+    at(80, ("healthy", "auction"))
+    at(90, ("auction", "bankrupt"))
+    assert tally.begun == {"ann": 80 * SECOND}
+    assert tally.bankrupt == {"ann"}
+
+
+def test_cured_are_those_who_were_never_reduced():
+    house, tally = house_at(1000), Tally()
+    tally.add([CallCured(account="ann"), CallCured(account="bob")], house.state)
+    assert tally.cured == 2
+    tally.add([reduction(close_of(-1, 1, 1), account="bob")], house.state)
+    assert tally.cured == 1
+
+
+def test_what_others_bear_is_added_up():
+    house, tally = house_at(1000), Tally()
+    for _ in range(2):
+        covered = LossCovered(account="ann", owed=9, fund_paid=4, socialised=3, bad_debt=2, funds={})
+        tally.add_losses([covered], house.state)
+    assert (tally.fund_paid, tally.socialised) == (8, 6)
+
+
+# The people ----------------------------------------------------------------------------------------------------
+
+
+def test_owners_decide_by_seed_account_and_call_alone():
+    house, _ = one_account(FULL, [1000])
+    seen = []
+    for _ in range(2):
+        owners = Owners(5)
+        for _ in range(20):
+            call = MarginCalled(account="ann", missing=1, because="", prices=(), deadline_ns=300 * SECOND)
+            owners.read([call], house)
+        seen.append(owners.is_waiting)
+    assert seen == [False, False]  # a call that names no deposit cannot be answered by one
+
+
+def auction_house(seed=3):
+    """A house in which ann's long is being auctioned, and its bidders."""
+    house, _ = one_account(FULL, [1000], calls="0.05")
+    bidders = Bidders(house, seed, 10**6 * 1_000 * USD, house.apply)
+    house.apply(AdvanceTime(now_ns=MINUTE))
+    house.apply(SetPrices(marks={"A-PERP": 9_080}))
+    assert house.state.ill["ann"].auction is not None
+    return house, bidders
+
+
+def test_bidders_wait_until_the_discount_exceeds_what_they_ask_for():
+    house, bidders = auction_house()
+    asked = []
+
+    def apply(command):
+        asked.append(command)
+        return house.apply(command)
+
+    bidders.act(house, apply)
+    before = len(asked)
+    for second in range(70, 120, 10):
+        house.apply(AdvanceTime(now_ns=second * SECOND))
+        bidders.act(house, apply)
+    assert before == 0
+    assert bidders.bids > 0
+    assert asked[0].liquidator == f"{BIDDER_PREFIX}1"
+    check_conservation(house)
+
+
+def test_bidders_who_have_seen_enough_leave_for_good_and_pass_on_what_they_hold():
+    house, bidders = auction_house()
+    for second in range(70, 120, 10):
+        house.apply(AdvanceTime(now_ns=second * SECOND))
+        bidders.act(house, house.apply)
+    held = holdings(house)
+    assert held > 0
+    bidders.pass_on(house, house.apply)
+    assert 0 < holdings(house) < held
+    assert bidders.left == []
+    house.apply(SetPrices(marks={"A-PERP": 4_000}))
+    bidders.pass_on(house, house.apply)
+    assert len(bidders.left) == BIDDERS
+    house.apply(SetPrices(marks={"A-PERP": 9_900}))
+    bidders.pass_on(house, house.apply)
+    assert len(bidders.left) == BIDDERS
+    check_conservation(house)
+
+
+def holdings(house):
+    names = [name for name in house.state.names if name.startswith(BIDDER_PREFIX)]
+    accounts = [house.state.book.read(house.state.index[name]) for name in names]
+    return sum(position.size for account in accounts for position in account.positions.values())
+
+
+# The rulebooks -------------------------------------------------------------------------------------------------
+
+
+def test_the_four_rulebooks_differ_in_the_ladder_and_in_what_closing_whole_takes():
+    candles = made_up_candles(7, "flash_cascade")
+    text = base_rules_text(candles)
+    base = rulebook_of(text)
+    depths = depths_of(base, [1_000] * len(base.markets))
+    books = [rulebook_of(variant_text(text, variant, depths)) for variant in VARIANTS]
+    for book in books[1:]:
+        assert replace(book, name=base.name, ladder=None) == replace(base, ladder=None)
+    whole, partial, soft, full = (book.ladder for book in books)
+    assert books[0].assets == base.assets
+    assert (whole.soft, whole.calls, whole.auctions) == (None, None, None)
+    assert replace(partial, dust=whole.dust) == whole
+    assert replace(soft, soft=None) == partial
+    assert replace(full, calls=None, auctions=None) == soft
+    assert full.calls is not None
+    assert full.auctions is not None
+
+
+def test_tiers_stay_ordered_and_no_milder_than_the_example():
+    for rows in widened_tiers().values():
+        rates = [[Fraction(rate) for rate in row[1:]] for row in rows]
+        for initial, maintenance, call, target in rates:
+            assert maintenance < call < target <= initial
+        assert all(a <= b for lower, upper in pairwise(rates) for a, b in zip(lower, upper, strict=True))
+
+
+def test_a_market_that_nobody_holds_has_a_depth_too():
+    base = rulebook_of(base_rules_text(made_up_candles(7, "flash_cascade")))
+    depths = depths_of(base, [0] * len(base.markets))
+    assert all(depths[name] == FEWEST_LOTS * market.lot for name, market in base.markets.items())
+
+
+# The study -----------------------------------------------------------------------------------------------------
+
+
+def test_books_balance_under_every_rulebook(crash):
+    path, variants = crash
+    for _, open_house in variants:
+        replay = LadderReplay(open_house(), path, 3)
+        replay.run()
+        check_conservation(replay.house)
+
+
+def test_every_rulebook_sees_the_same_crash_and_the_ladder_alone_calls_and_auctions(runs):
+    assert [run.variant for run in runs] == list(VARIANTS)
+    assert len({run.fund_start for run in runs}) == 1
+    assert [bool(run.called) for run in runs] == [False, False, False, True]
+    assert [bool(run.auctioned) for run in runs] == [False, False, False, True]
+    assert all(run.liquidated > 20 and run.notional > 0 for run in runs)
+    assert runs[2].penalty < runs[1].penalty
+    assert runs[0].notional > runs[1].notional
+    assert len({run.rulebook_hash for run in runs}) == 4
+
+
+def test_a_fund_moves_by_what_it_is_paid_and_pays(runs):
+    for run in runs:
+        assert run.fund_path[-1] < run.fund_start
+        assert run.fund_start - run.fund_paid <= run.fund_path[-1]
+        assert run.unpaid == run.fund_paid + run.deleveraged + run.socialised + run.bad_debt
+
+
+def test_an_interrupted_study_keeps_what_was_finished(crash):
+    path, variants = crash
+    seen = []
+    ticks = len(path.times_ns)
+    left = run_variants(path, variants, 3, seen.append, lambda: len(seen) >= ticks + 5)
+    assert [run.variant for run in left] == [NO_PARTIAL]
+    result = result_of(path, left)
+    assert not result.complete
+    assert "1 of 4 rulebooks" in notice(result)
+    assert "nothing to compare" in finding(result)
+    assert 'role="alert"' in render_study_page(result)
+    assert study_record(result)["planned"] == [variant.key for variant in VARIANTS]
+
+
+def test_the_same_seed_gives_the_same_figures(crash, runs):
+    path, variants = crash
+    again = run_variants(path, variants[3:], 3)
+    first = study_record(result_of(path, runs[3:]))
+    assert study_record(result_of(path, again)) == first
+
+
+def test_page_table_and_record_say_the_same(crash, runs):
+    result = result_of(crash[0], runs)
+    page, record = render_study_page(result), study_record(result)
+    assert "The &lt;ladder&gt;" in page
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - rich closes nothing
+    write_study_table(result, console)
+    table = console.export_text()
+    for run, row in zip(runs, record["rulebooks"], strict=True):
+        for amount in (run.notional, run.penalty, run.owners_result):
+            assert money(result, amount) in page
+            assert money(result, amount) in table
+        assert row["accounts"]["liquidated"] == run.liquidated
+        assert Fraction(row["unpaid"]["sum"]) * USD == run.unpaid
+        assert row["fund"]["path"][-1][0] == int(result.times_ns[-1])
+    assert max(map(len, table.splitlines())) <= 80
+    json.dumps(record)
+
+
+def test_the_finding_names_the_extremes(crash, runs):
+    words = finding(result_of(crash[0], runs))
+    least, most = min(runs, key=lambda run: run.unpaid), max(runs, key=lambda run: run.unpaid)
+    assert f"least with {least.variant.label} (" in words
+    assert f"most with {most.variant.label} (" in words
+    same = tuple(replace(runs[0], variant=variant) for variant in VARIANTS[:2])
+    assert "the same under each" in finding(result_of(crash[0], same))
+    idle = tuple(replace(run, liquidated=0) for run in same)
+    assert finding(result_of(crash[0], idle)) == "Nobody was liquidated under any rulebook."
+
+
+def test_the_fund_is_drawn_where_it_moves(crash, runs):
+    path = np.full(200, 1_000_000)
+    path[100:] = 400_000
+    times = MINUTE * np.arange(1, 201)
+    result = replace(result_of(crash[0], (replace(runs[0], fund_start=1_000_000, fund_path=path),)), times_ns=times)
+    shown = fund_moves(result)
+    assert shown.start < 99
+    assert 101 < shown.stop < 200
+    still = replace(result, runs=(replace(runs[0], fund_start=1_000_000, fund_path=np.full(200, 1_000_000)),))
+    assert fund_moves(still) == slice(0, 200)
+
+
+def test_charts_without_losses_or_runs_are_sentences(crash, runs):
+    nobody = replace(runs[0], fund_paid=0, deleveraged=0, socialised=0, bad_debt=0, unresolved=0)
+    calm = replace(nobody, resolved_ns=np.zeros(0, np.int64))
+    fund, bearers, times = build_study_charts(result_of(crash[0], (calm,)))
+    assert fund.figure_json is not None
+    assert bearers.figure_json is None
+    assert "none had to be resolved" in times.finding
+    assert all(chart.figure_json is None for chart in build_study_charts(result_of(crash[0], ())))
+
+
+def test_an_auction_without_bidders_still_ends():
+    house, _ = auction_house()
+    for second in range(70, 400, 10):
+        house.apply(AdvanceTime(now_ns=second * SECOND))
+    assert "ann" not in house.state.ill
+    check_conservation(house)
+
+
+def test_bidders_are_nobody_whom_the_study_counts(crash):
+    path, variants = crash
+    replay = LadderReplay(variants[3][1](), path, 3)
+    assert not replay.tally.forced
+    replay.take_in(0, tuple(replay.house.apply(Deposit(account=f"{BIDDER_PREFIX}1", asset="USD", amount=1))))
+    replay.take_in(0, (reduction(close_of(-1, 1, 1), account=f"{BIDDER_PREFIX}1"),))
+    assert not replay.tally.forced
+    assert not replay.stories
