@@ -24,7 +24,8 @@ from marginkeep.clearing.state import EXTERNAL, LIQUIDATOR
 from marginkeep.clearing.transaction import Transaction
 from marginkeep.liquidation.batch_plans import BatchPlans
 from marginkeep.liquidation.deleveraging import Winners, allocate
-from marginkeep.rulebook import MAINTENANCE, read_rulebook
+from marginkeep.rulebook import MAINTENANCE, LiquidationTerms, read_rulebook
+from marginkeep.units import RATE_ONE
 
 if TYPE_CHECKING:
     from benchmarks.books import Rows
@@ -38,6 +39,7 @@ WARMED = 3_000
 WINNERS = 100_000
 SPREADS = 2_000
 LADDER = read_rulebook({"assets": {"USD": {}}, "ladder": {"policy": "none", "socialise": "side"}}).ladder
+TERMS = LiquidationTerms(slippage=RATE_ONE // 500, penalty=3 * RATE_ONE // 1_000, liquidator_share=RATE_ONE // 2)
 POLICIES = ("queue", "pro_rata", "risk_aware", "portfolio_aware")
 
 
@@ -110,7 +112,9 @@ def open_house(rows: Rows, book: Book, ladder: LadderRules | None = None) -> Cle
     names = [f"user{number}" for number in range(book.count)]
     book.add(other)
     book.add(Account(mode=SYSTEM))
-    house = Clearinghouse.opened_with(replace(tables.rulebook, ladder=ladder), book, [*names, EXTERNAL, LIQUIDATOR])
+    markets = {name: replace(market, liquidation=TERMS) for name, market in tables.rulebook.markets.items()}
+    rulebook = replace(tables.rulebook, markets=markets, ladder=ladder)
+    house = Clearinghouse.opened_with(rulebook, book, [*names, EXTERNAL, LIQUIDATOR])
     for market, mark in enumerate(rows.valuation.marks):
         house.state.valuation.set_mark(market, mark)
     return house

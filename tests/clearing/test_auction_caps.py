@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests import oracle_houses
-from tests.clearing.test_auctions import AUCTIONS, SECOND, at, bid, house_with, long, refused, settled, taken
-from tests.houses import prices
+from tests.clearing.test_auctions import AUCTIONS, PERCENT, SECOND, at, bid, house_with, long, refused, settled, taken
+from tests.houses import prices, rules, usd
 from tests.oracle_houses import START, done, quotes
 
+from marginkeep.book.account import Account, Position
+from marginkeep.book.valuation import Valuation
 from marginkeep.clearing import (
     AdoptRulebook,
     Bid,
@@ -22,10 +26,11 @@ from marginkeep.clearing import (
     state_hash,
     take_snapshot,
 )
-from marginkeep.clearing.bidding import legs_of
+from marginkeep.clearing.bidding import BidPlanner, legs_of
 from marginkeep.clearing.events import AuctionBid, AuctionOpened, AuctionWaits, RungChanged
-from marginkeep.liquidation.incentive import heals
-from marginkeep.rulebook import read_rulebook
+from marginkeep.liquidation.auctions import open_auction
+from marginkeep.liquidation.incentive import healing_discount, heals
+from marginkeep.rulebook import build_tables, read_rulebook
 from marginkeep.units import RATE_ONE
 
 SOME = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -97,6 +102,27 @@ def test_who_waits_is_told_once_and_starts_when_there_is_room():
     assert not any(isinstance(event, AuctionWaits) for event in events)
 
 
+def test_nobody_overtakes_one_who_waits_for_room_in_all():
+    house = crowded([(20, 0, 60), (10, 0, 60), (1, 0, 120)], most_debt="120000")
+    house.apply(prices(btc=46_500, eth=2_790))
+    events = house.apply(prices(btc=46_250, eth=2_790))
+    assert [(event.account, event.value) for event in events if isinstance(event, AuctionWaits)] == [
+        ("a2", 4_625 * 10**6)
+    ]
+    assert [row.account for row in open_auctions(house.state)] == ["a0"]
+
+
+def test_nobody_overtakes_in_a_market_in_which_another_waits():
+    house = crowded([(20, 0, 60), (10, 0, 60), (1, 0, 120), (0, 1, 60)], most_debt_of_market="120000")
+    house.apply(prices(btc=46_500, eth=2_790))
+    assert [row.account for row in open_auctions(house.state)] == ["a0", "a3"]
+    house.apply(prices(btc=46_250, eth=2_790))
+    assert [row.account for row in open_auctions(house.state)] == ["a0", "a3"]
+    taken(house, bid(account="a0"))
+    house.apply(at(6))
+    assert [row.account for row in open_auctions(house.state)] == ["a1", "a2", "a3"]
+
+
 def test_nobody_slips_in_while_another_auction_begins_anew():
     house = crowded([(10, 0, 120), (10, 0, 85), (10, 0, 170)], most_debt="50000", restarts=1)
     for btc in (46_500, 46_250, 46_150):  # each brings one of them below; the last is merely reduced
@@ -106,6 +132,16 @@ def test_nobody_slips_in_while_another_auction_begins_anew():
         house.apply(at(second))  # a0, which waits, is attended before a1, which begins anew at 61 s
         assert [row.account for row in open_auctions(house.state)] == ["a1"]
     assert open_auctions(house.state)[0].restarts == 1
+
+
+def test_an_auction_given_up_is_not_opened_again_while_budgets_bound_the_house():
+    impact = {"BTC-PERP": {"depth": "10", "impact": "0.001", "share": "0.1", "interval": "10s"}}
+    house = house_with(restarts=0, ladder={"impact": impact})
+    long(house, "ann", 42_000, btc=10)
+    house.apply(prices(btc=46_500))
+    events = [event for second in range(2, 200) for event in house.apply(at(second))]
+    assert not any(isinstance(event, AuctionOpened) for event in events)
+    assert house.state.ill == {}
 
 
 def test_the_state_with_auctions_in_progress_is_restored():
@@ -257,3 +293,23 @@ def test_a_bid_at_a_price_that_auctions_may_not_use_is_refused_with_the_evidence
 def test_a_bid_at_a_price_that_auctions_may_use_goes_through():
     house = oracle_house()
     assert taken(house, Bid(account="ann", liquidator="lia", fraction=RATE_ONE // 5)).fraction == RATE_ONE // 5
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=12), st.sampled_from(["linear", "exponential"]))
+@settings(deadline=None)
+def test_the_discount_is_continuous_in_time_and_never_above_what_heals(times, curve):
+    rulebook = rules(ladder={"auctions": {**AUCTIONS, "curve": curve, "cut": "0.9"}})
+    valuation = Valuation(build_tables(rulebook))
+    valuation.set_mark(0, 465_000)
+    account = Account(balances={0: usd(42_000)}, positions={0: Position(10_000, usd(500_000))})
+    seen = []
+    for instant in sorted(times):
+        now_ns = instant * SECOND // 200
+        offer = BidPlanner(account, valuation, open_auction(0, 0), rulebook.ladder.auctions, now_ns).offer(
+            RATE_ONE // 10
+        )
+        released = offer.before.requirement - offer.after.requirement
+        assert offer.discount <= healing_discount(*offer.before, offer.value, released)
+        seen.append((now_ns, offer.discount))
+    for (early, low), (late, high) in pairwise(seen):
+        assert 0 <= high - low <= PERCENT * (late - early) // SECOND + 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from marginkeep.clearing import commands, events
+from marginkeep.clearing import commands, events, loss_events
 from marginkeep.lab.candles import read_candles
 from marginkeep.lab.crash import CrashMarket, synthesise_crash
 from marginkeep.lab.outcome import FIGURES
@@ -100,7 +100,7 @@ def test_every_code_of_a_refusal_is_explained():
     assert used == explained
 
 
-@pytest.mark.parametrize("module", [commands, events], ids=["commands", "events"])
+@pytest.mark.parametrize("module", [commands, events, loss_events], ids=["commands", "events", "loss events"])
 def test_every_command_and_event_is_in_the_tables(module):
     kinds = [
         name

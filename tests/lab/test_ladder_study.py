@@ -9,6 +9,7 @@ from rich.console import Console
 
 from marginkeep.book.case import read_case
 from marginkeep.clearing import AdvanceTime, Deposit, SetPrices, check_conservation
+from marginkeep.clearing.auctioning import open_auctions
 from marginkeep.clearing.events import AuctionBid, CallCured, Liquidated, LiquidationStep, MarginCalled, RungChanged
 from marginkeep.clearing.loss_events import LossCovered
 from marginkeep.cli.demo import made_up_candles
@@ -327,22 +328,25 @@ def auction_house(seed=3):
     return house, bidders
 
 
-def test_bidders_wait_until_the_discount_exceeds_what_they_ask_for():
+def test_a_bidder_waits_until_the_discount_exceeds_what_it_asks_for():
     house, bidders = auction_house()
-    asked = []
-
-    def apply(command):
-        asked.append(command)
-        return house.apply(command)
-
-    bidders.act(house, apply)
-    before = len(asked)
-    for second in range(70, 120, 10):
+    most = {}
+    for second in range(60, 120, 10):
         house.apply(AdvanceTime(now_ns=second * SECOND))
+        offered = [auction.discount for auction in open_auctions(house.state)]
+        asked = []
+
+        def apply(command, asked=asked):
+            asked.append(command)
+            return house.apply(command)
+
         bidders.act(house, apply)
-    assert before == 0
+        assert all(bid.least_discount <= offered[0] for bid in asked)
+        most |= {bid.liquidator: bid.least_discount for bid in asked}
     assert bidders.bids > 0
-    assert asked[0].liquidator == f"{BIDDER_PREFIX}1"
+    assert list(most.values()) == sorted(most.values())
+    assert f"{BIDDER_PREFIX}1" in most
+    assert f"{BIDDER_PREFIX}{BIDDERS}" not in most
     check_conservation(house)
 
 

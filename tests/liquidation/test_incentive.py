@@ -15,10 +15,9 @@ from marginkeep.liquidation.incentive import (
 )
 from marginkeep.liquidation.reduction import close_leg
 from marginkeep.liquidation.trial import Trial
-from marginkeep.units import rate_ceil
 from marginkeep.margin.solvency import Measure
 from marginkeep.rulebook import MAINTENANCE
-from marginkeep.units import RATE_ONE
+from marginkeep.units import RATE_ONE, rate_ceil
 
 
 def with_profit_and_debt():

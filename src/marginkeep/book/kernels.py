@@ -18,6 +18,8 @@ from marginkeep.margin import tiered
 from marginkeep.rulebook.model import INITIAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from marginkeep.book.columns import Book, Rows
     from marginkeep.book.valuation import Valuation
 
@@ -228,6 +230,15 @@ def measure_all(book: Book, valuation: Valuation, level: int) -> tuple[Rows, Row
     requirement = np.empty(book.count, np.int64)
     columns = level_columns(valuation, level)
     _measure_all(*_rows(book), *columns, level == INITIAL, collateral, requirement)
+    return collateral, requirement
+
+
+def measure_listed(book: Book, valuation: Valuation, level: int, listed: Sequence[int]) -> tuple[Rows, Rows]:
+    """Return (collateral, requirement), int64[listed] each, of some accounts at a level, in reporting units."""
+    accounts, positions, balances = _rows(book)
+    chosen = accounts[np.array(listed, np.int64)]
+    collateral, requirement = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
+    _measure_all(chosen, positions, balances, *level_columns(valuation, level), level == INITIAL, collateral, requirement)
     return collateral, requirement
 
 

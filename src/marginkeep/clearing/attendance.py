@@ -11,7 +11,7 @@ from marginkeep.clearing.events import Liquidated
 from marginkeep.clearing.ladder import attend
 from marginkeep.clearing.state import LIQUIDATOR
 from marginkeep.rulebook.ladder_rules import CALLED
-from marginkeep.rulebook.model import CALL, MAINTENANCE
+from marginkeep.rulebook.model import CALL, MAINTENANCE, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,14 +126,30 @@ def _in_turn(state: State, found: set[int]) -> list[int]:
 
     Those whose call merely runs are left out: nothing but a price or a date moves them, and both are looked at here.
     """
-    rising = sorted(found)
+    waiting = _merely_called(state, found)
+    rising = sorted(found - waiting)
     later = [index for index in rising if index > state.served]
-    return [index for index in (*later, *rising[: len(rising) - len(later)]) if _may_move(state, index)]
+    return [*later, *rising[: len(rising) - len(later)]]
 
 
-def _may_move(state: State, index: int) -> bool:
+def _merely_called(state: State, found: set[int]) -> set[int]:
+    """Return those whose call neither is due nor is cured: below call, or above it and still below the target."""
+    if state.watch is None:
+        return set()
+    running = [index for index in sorted(found) if _runs_on(state, index)]
+    below_call = {index for index in running if state.watch.is_called(index)}
+    above = [index for index in running if state.watch.is_healthy(index)]
+    if not above:
+        return below_call
+    from marginkeep.book.kernels import measure_listed
+
+    collateral, requirement = measure_listed(state.book, state.valuation, TARGET, above)
+    return below_call | {above[row] for row in (collateral < requirement).nonzero()[0].tolist()}
+
+
+def _runs_on(state: State, index: int) -> bool:
+    """Tell whether an account is called, and no time of its call has come."""
     ill = state.ill.get(state.names[index])
-    if ill is None or ill.rung != CALLED or state.watch is None:
-        return True
-    is_due = 0 < ill.due_ns <= state.now_ns or (ill.deadline_ns or 0) <= state.now_ns
-    return is_due or not state.watch.is_called(index)
+    if ill is None or ill.rung != CALLED:
+        return False
+    return not (0 < ill.due_ns <= state.now_ns or (ill.deadline_ns or 0) <= state.now_ns)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from marginkeep.clearing.auction_room import room_of, row_of
 from marginkeep.clearing.bidding import BidPlanner, legs_of
 from marginkeep.clearing.booking import release_orders
 from marginkeep.clearing.calls import call_if_blocked
 from marginkeep.clearing.events import AuctionOpened, AuctionRestarted, AuctionWaits
 from marginkeep.clearing.gates import is_ill_at_best, liquidation_gate
 from marginkeep.liquidation import Allowance
-from marginkeep.liquidation.auction_queue import Running, Waiting, may_start, next_to_start
 from marginkeep.liquidation.auctions import expires_ns, is_over, next_run, open_auction
-from marginkeep.rulebook.ladder_rules import AUCTION
 from marginkeep.units import RATE_ONE
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ def rules_of(state: State) -> AuctionRules | None:
 def begin(tx: Transaction, name: str, ill: Ill, standing: Standing) -> bool:
     """Start an account's auction if its prices and the caps allow; tell whether it has started.
 
-    One that the caps keep waiting is tried again after a step. Who has been ill longest comes first.
+    One that the caps keep waiting is tried again after a step. Who has been ill longest comes first. Where no position
+    is left to offer, only debts, the auction is over as soon as it is asked after.
     """
     state = tx.state
     rules = rules_of(state)
@@ -52,10 +52,13 @@ def begin(tx: Transaction, name: str, ill: Ill, standing: Standing) -> bool:
     if gate.blocked and not is_ill_at_best(state, tx.account(name)):
         call_if_blocked(tx, name)
         return False
-    if not _is_next(tx, name, ill, rules):
+    if not legs_of(tx.account(name), state.valuation):
+        ill.auction, ill.due_ns = open_auction(state.index[name], state.now_ns), state.now_ns
+        return True
+    room, row = room_of(state, rules), row_of(state, name, tx.account(name), ill)
+    if not room.enter(row):
         if not ill.due_ns:
-            running = _running(state, rules, name)
-            tx.events.append(AuctionWaits(account=name, value=_value(state, tx.account(name)), running=running.total))
+            tx.events.append(AuctionWaits(account=name, value=row.value, running=room.running.total))
         ill.due_ns = state.now_ns + rules.step_ns
         return False
     release_orders(tx, name)
@@ -69,16 +72,13 @@ def _opened(
     tx: Transaction, name: str, auction: Auction, rules: AuctionRules, standing: Standing, gate: Seen
 ) -> AuctionOpened:
     state, account = tx.state, tx.account(name)
-    planner = planner_of(state, account, auction, rules, gate)
-    offer = planner.offer(RATE_ONE)
     markets = state.tables.markets
     return AuctionOpened(
         account=name,
         collateral=standing.maintenance.collateral,
         requirement=standing.maintenance.requirement,
-        discount=offer.discount if offer else 0,
+        discount=planner_of(state, account, auction, rules, gate).curve,
         most=rules.most,
-        fraction=offer.fraction if offer else 0,
         expires_ns=expires_ns(auction, rules),
         legs={markets[leg.market].name: leg.size for leg in legs_of(account, state.valuation)},
         prices=gate.prices,
@@ -95,10 +95,11 @@ def expire(tx: Transaction, name: str, ill: Ill) -> str:
     rules, auction = rules_of(state), ill.auction
     assert rules is not None
     assert auction is not None
-    if not is_over(auction, rules, state.now_ns):
+    has_legs = bool(legs_of(tx.account(name), state.valuation))
+    if has_legs and not is_over(auction, rules, state.now_ns):
         ill.due_ns = expires_ns(auction, rules)
         return "running"
-    again = next_run(auction, rules, state.now_ns) if legs_of(tx.account(name), state.valuation) else None
+    again = next_run(auction, rules, state.now_ns) if has_legs else None
     if again is None:
         return "house"
     ill.auction = again
@@ -122,47 +123,6 @@ def planner_of(
     assert state.rulebook.ladder is not None
     allowance = Allowance(lots=gate.allowance.lots, dust=state.rulebook.ladder.dust)
     return BidPlanner(account, state.valuation, auction, rules, state.now_ns, market, allowance)
-
-
-# The caps ------------------------------------------------------------------------------------------------------
-
-
-def _values(state: State, account: Account) -> tuple[tuple[int, int], ...]:
-    return tuple((leg.market, leg.value) for leg in legs_of(account, state.valuation))
-
-
-def _value(state: State, account: Account) -> int:
-    return sum(value for _, value in _values(state, account))
-
-
-def _running(state: State, rules: AuctionRules, name: str) -> Running:
-    """Return the value on offer in the auctions of all others, at the present marks."""
-    running = Running(0, {})
-    for other, ill in state.ill.items():
-        if other != name and ill.auction is not None and _is_on_offer(ill.auction, rules, state.now_ns):
-            running = running.plus(_values(state, state.book.read(state.index[other])))
-    return running
-
-
-def _is_on_offer(auction: Auction, rules: AuctionRules, now_ns: int) -> bool:
-    """Tell whether an auction runs, or is about to begin anew and keeps its room until then."""
-    return not is_over(auction, rules, now_ns) or next_run(auction, rules, now_ns) is not None
-
-
-def _is_next(tx: Transaction, name: str, ill: Ill, rules: AuctionRules) -> bool:
-    """Tell whether an account fits under the caps and nobody who waits longer is before it."""
-    state = tx.state
-    own = Waiting(ill.since_ns, state.index[name], _values(state, tx.account(name)))
-    running = _running(state, rules, name)
-    if not may_start(own.value, dict(own.values), running.total, running.by_market, rules):
-        return False
-    waiting = [
-        Waiting(other.since_ns, state.index[key], _values(state, state.book.read(state.index[key])))
-        for key, other in state.ill.items()
-        if key != name and other.rung == AUCTION and other.auction is None and key not in state.called
-    ]
-    earlier = [row for row in waiting if row < own]
-    return own.account in next_to_start([*earlier, own], running, rules)
 
 
 # Asking --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from marginkeep.book.account import ISOLATED
 from marginkeep.clearing.auctioning import planner_of, rules_of
+from marginkeep.clearing.bidding import legs_of
 from marginkeep.clearing.booking import release_orders, require_as_planned
 from marginkeep.clearing.events import AuctionBid, LiquidationStep, LiquidatorRegistered
 from marginkeep.clearing.gates import is_ill_at_best, liquidation_gate, spend_budget
@@ -61,6 +62,8 @@ def bid(tx: Transaction, command: Bid) -> None:
     for leg in offer.legs:
         spend_budget(state, leg.market, abs(leg.size))
     ill.auction = after_bid(auction, offer.value)
+    if not legs_of(account, state.valuation):
+        ill.due_ns = state.now_ns  # nothing is left to offer: the house sells what is held against what is owed
     tx.events.append(_bid_event(tx, command, offer, fills, gate))
 
 

@@ -84,6 +84,8 @@ def share_penalty(tx: Transaction, name: str, asset: int, penalty: int, share: i
 
     With a ladder the fund is that of the market's pool, the last one for sold holdings, and repays open bad debt first.
     """
+    if not penalty:
+        return
     ladder = tx.state.rulebook.ladder
     reward, fund, house = penalty_split(penalty, share, ladder.house_share if ladder else 0)
     tx.post(asset, name, LIQUIDATOR, reward, "liquidator's share of the penalty")

@@ -50,6 +50,8 @@ _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
 _MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding, commands.AdoptRulebook)
 """Commands after which any account may be below maintenance."""
 
+_MOVES_TIME: Final = (commands.AdvanceTime, commands.PublishQuotes)
+
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("cross", "isolated"),
     "side": ("buy", "sell"),
@@ -111,19 +113,17 @@ class Clearinghouse:
             return events + enforce(self.state, command, movement, funded)
         if self.state.watch is not None and (touched := transaction.touched()):
             self.state.watch.update(touched)
-        if self.state.ill:
-            return events + self._attend(command, transaction)
         if self.state.called:
             names = self.state.names
             forget_healed(self.state, [names[i] for i in transaction.touched() if names[i] in self.state.called])
-        return events
+        return events + self._attend(command, transaction) if self.state.ill else events
 
     def _attend(self, command: commands.Command, transaction: Transaction) -> tuple[Event, ...]:
         """Attend those on the ladder whom a command has touched, and everybody whose time has come."""
         from marginkeep.clearing.attendance import attend_these, has_due
 
         state = self.state
-        if isinstance(command, commands.AdvanceTime) and has_due(state):
+        if isinstance(command, _MOVES_TIME) and has_due(state):
             return enforce(state, command, transaction.movement)
         return attend_these(state, [state.names[i] for i in transaction.touched() if state.names[i] in state.ill])
 

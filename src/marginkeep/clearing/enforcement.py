@@ -159,7 +159,8 @@ def liquidate(
     if before.health >= 0:
         return ()  # healed since it was noted: by a deposit, or by what another liquidation has left
     health_target = planned.health_target if planned else measure(account, state.valuation, TARGET).health
-    marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}
+    markets, latest = state.tables.markets, state.valuation.marks
+    marks = {markets[index].name: latest[index] for index in sorted(account.positions)}
     gate = liquidation_gate(state, account)
     if gate.blocked and not is_ill_at_best(state, account):
         call_if_blocked(tx, name)

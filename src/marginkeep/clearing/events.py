@@ -311,7 +311,7 @@ class LiquidatorRegistered(Event, frozen=True, kw_only=True):
 
 
 class AuctionWaits(Event, frozen=True, kw_only=True):
-    """An auction of `value` must wait for room under the caps: `running` is on offer already; in reporting units."""
+    """An auction of `value` must wait for room under the caps: `running` is on offer before it; reporting units."""
 
     account: str
     value: int
@@ -324,8 +324,7 @@ class AuctionOpened(Event, frozen=True, kw_only=True):
     Attributes
     ----------
     collateral, requirement : at maintenance, in reporting units
-    discount, fraction : what a bid for all that may be taken would get now, and that share; rates
-    most : the discount at which the curve ends
+    discount, most : where the discount begins, and the most it becomes, rates; a bid never gets more than what heals
     legs : market -> lots, negative = short
     """
 
@@ -333,7 +332,6 @@ class AuctionOpened(Event, frozen=True, kw_only=True):
     collateral: int
     requirement: int
     discount: int
-    fraction: int
     most: int
     expires_ns: int
     legs: dict[str, int]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from marginkeep.book.account import SYSTEM
 from marginkeep.book.health import measure
 from marginkeep.clearing.transaction import refuse
-from marginkeep.liquidation import Allowance
+from marginkeep.liquidation import EVERYTHING, Allowance
 from marginkeep.rulebook.model import MAINTENANCE
 from marginkeep.rulebook.oracle_rules import GUARDED
 
@@ -81,11 +81,14 @@ class Seen(NamedTuple):
     blocked: tuple[str, ...]
 
 
+_UNGATED: Final = Seen(EVERYTHING, (), ())
+
+
 def liquidation_gate(state: State, account: Account, action: str = "liquidate") -> Seen:
     """Return what the prices of an account's holdings allow a liquidation to do now."""
     oracle = state.oracle
     if oracle is None:
-        return Seen(Allowance(), (), ())
+        return _UNGATED
     lots: dict[int, int] = {}
     kept: list[int] = []
     prices: list[PriceSeen] = []

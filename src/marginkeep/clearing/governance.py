@@ -10,13 +10,14 @@ from marginkeep.book.columns import AMOUNT, ASSET, MARKET, SIZE
 from marginkeep.book.limits import prove_limits
 from marginkeep.book.valuation import Valuation
 from marginkeep.clearing import auctioning
-from marginkeep.clearing.events import RulebookAdopted
+from marginkeep.clearing.events import RulebookAdopted, RungChanged
 from marginkeep.clearing.funds import retire_funds
 from marginkeep.clearing.quoting import apply_pegs
 from marginkeep.clearing.state import make_funding_machines, make_oracle, rules_of_positions
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.errors import InputError
 from marginkeep.rulebook import build_tables, read_rulebook, rulebook_hash
+from marginkeep.rulebook.ladder_rules import HEALTHY, RUNGS
 from marginkeep.rulebook.reading import parse_text
 
 if TYPE_CHECKING:
@@ -50,6 +51,17 @@ def adopt_rulebook(tx: Transaction, command: AdoptRulebook) -> None:
     retire_funds(tx, rulebook)
     _install(state, rulebook, tables, limits)
     tx.events.append(RulebookAdopted(before=before, after=state.rulebook_hash, postings=tx.take_postings()))
+    if rulebook.ladder is None:
+        _leave_ladder(tx)
+
+
+def _leave_ladder(tx: Transaction) -> None:
+    """Forget who stands on a ladder that is no more: calls and auctions end, and maintenance alone decides again."""
+    state = tx.state
+    for name, ill in sorted(state.ill.items()):
+        tx.events.append(RungChanged(account=name, before=RUNGS[ill.rung], after=RUNGS[HEALTHY]))
+    state.ill.clear()
+    state.closed_lots.clear()
 
 
 def _read(command: AdoptRulebook) -> Rulebook:

@@ -7,6 +7,7 @@ moves prices or time attends all who are newly ill, whose time has come, or who 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from marginkeep.clearing.booking import book_close, book_sale, explain, release_orders, require_as_planned
@@ -56,6 +57,8 @@ def attend(state: State, name: str) -> tuple[tuple[Event, ...], list[int]]:
             _enter(tx, name, ill, rung)
         if not _act(tx, name, ill, standing, ladder, entered):
             break
+    else:
+        raise InvariantViolation(f"{name} was moved {ROUNDS_MAX} times in one command and is still {RUNGS[ill.rung]}")
     if ill.rung in (HEALTHY, CLOSED):
         state.ill.pop(name, None)
         state.called.pop(name, None)
@@ -159,7 +162,8 @@ def _force(tx: Transaction, name: str, ill: Ill, soft_due: int | None, whole: bo
         call_if_blocked(tx, name)
         return False
     release_orders(tx, name)
-    allowance, _, renews_ns = (gate.allowance, (), 0) if whole else bounded(state, account, gate.allowance)
+    allowance = replace(gate.allowance, heals=True)
+    allowance, _, renews_ns = (allowance, (), 0) if whole else bounded(state, account, allowance)
     if soft_due is not None:
         allowance = _softened(state, name, tx, ill, allowance, soft_due)
     steps = _book(tx, name, allowance, standing, gate.prices, RUNGS[ill.rung])
@@ -171,8 +175,6 @@ def _force(tx: Transaction, name: str, ill: Ill, soft_due: int | None, whole: bo
 
 
 def _softened(state: State, name: str, tx: Transaction, ill: Ill, allowance: Allowance, due: int) -> Allowance:
-    from dataclasses import replace
-
     ladder = state.rulebook.ladder
     assert ladder is not None
     assert ladder.soft is not None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from marginkeep.book.limits import Limits
     from marginkeep.book.watch import Watch
+    from marginkeep.clearing.auction_room import AuctionRoom
     from marginkeep.clearing.funding_rates import FundingMachine
     from marginkeep.clearing.ill import Ill
     from marginkeep.liquidation.insurance import Fund
@@ -84,6 +85,7 @@ class State:
     oracle : makes prices out of quotes, where the rulebook has oracle rules
     opening : measures accounts for opening at the oracle's prices; derived from the rest
     ill : account -> where it stands on the ladder, for accounts that are not healthy
+    auction_room : who may begin an auction within the present command; derived from the rest
     liquidators : accounts that may bid in auctions
     closed_lots : market -> start of an interval, and the lots that forced closes took in it
     served : index of the account on the ladder that was served last: budgets are shared in rotation from there
@@ -95,6 +97,7 @@ class State:
 
     __slots__ = (
         "_owners",
+        "auction_room",
         "book",
         "called",
         "closed_lots",
@@ -152,6 +155,7 @@ class State:
         self.called: dict[str, tuple[str, ...]] = {}
         self.ill: dict[str, Ill] = {}
         self.liquidators: set[str] = set()
+        self.auction_room: AuctionRoom | None = None
         self.closed_lots: dict[int, tuple[int, int]] = {}
         self.watch: Watch | None = None
         self.watch_from = WATCH_FROM

@@ -228,7 +228,8 @@ class Transaction:
         longs = (position.size if position.size > 0 else 0) - (before if before > 0 else 0)
         if longs:
             self._interest[market.index] = self._interest.get(market.index, 0) + longs
-        self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
+        if fill.realised:
+            self.post(market.settle, SETTLEMENT + market.name, name, fill.realised, "realised profit")
         return fill
 
     def open_interest(self, market: int) -> int:
@@ -237,7 +238,8 @@ class Transaction:
 
     def post_dust(self, market: MarketTable, dust: int) -> None:
         """Give what rounding both costs of a trade up has left to the insurance fund."""
-        self.post(market.settle, SETTLEMENT + market.name, INSURANCE_FUND, dust, "rounding of a trade")
+        if dust:
+            self.post(market.settle, SETTLEMENT + market.name, INSURANCE_FUND, dust, "rounding of a trade")
 
     def charge_fee(self, name: str, market: MarketTable, fee: int) -> None:
         """Take a fee (negative = pay a rebate)."""

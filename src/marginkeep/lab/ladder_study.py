@@ -133,8 +133,6 @@ class LadderReplay(Replay):
             self._act()
         super()._step(tick)
         self._act()
-        if self.bidders is not None:
-            self.bidders.pass_on(self.house, self._answer)
         self.fund_balance[tick] = funds_value(self.house)
 
     def _moments(self, tick: int) -> Iterator[int]:
@@ -149,6 +147,7 @@ class LadderReplay(Replay):
     def _act(self) -> None:
         self.owners.act(self.house, self._answer)
         if self.bidders is not None:
+            self.bidders.pass_on(self.house, self._answer)
             self.bidders.act(self.house, self._answer)
 
     def _answer(self, command: Command) -> tuple[Event, ...]:

@@ -15,6 +15,7 @@ from marginkeep.clearing.commands import Bid, RegisterLiquidator
 from marginkeep.clearing.events import MarginCalled, Rejected
 from marginkeep.clearing.state import EXTERNAL
 from marginkeep.errors import InputError
+from marginkeep.margin.tiered import notional
 from marginkeep.rulebook.ladder_rules import CALLED
 from marginkeep.units import RATE_ONE
 
@@ -49,11 +50,11 @@ DOUBLING_FALL: Final = 0.2
 LEAST_PATIENCE, MOST_PATIENCE = 0.15, 0.5
 """A bidder withdraws for good when prices have fallen by more than its patience, drawn between these."""
 
-PASSED_ON: Final = 5
-"""Each minute a bidder passes on one part in this many of what it holds, elsewhere, at the mark."""
+MOST_LEVERAGE: Final = 5
+"""A bidder takes over no more than makes its positions worth this multiple of its capital."""
 
-FRACTIONS: Final = (RATE_ONE, RATE_ONE // 4, RATE_ONE // 16)
-"""What a bidder tries to take, the largest first: its own margin may not carry all."""
+PASSED_ON: Final = 2
+"""Each time the clock ticks, a bidder passes on one part in this many of what it holds, elsewhere, at the mark."""
 
 
 class Owners:
@@ -109,10 +110,11 @@ class Bidders:
         self._patience = dict(zip(self._costs, patience.tolist(), strict=True))
         self._first_marks = list(house.state.valuation.marks)
         self.fall = 0.0
-        self.bids = self.refused = 0
+        self.bids = 0
         self.left: list[str] = []
         capital = int(open_interest * CAPITAL_OF_INTEREST) // BIDDERS
         self.capital = capital * BIDDERS
+        self._most_held = capital * MOST_LEVERAGE
         for name in self._costs:
             for command in (
                 Deposit(account=name, asset=house.state.rulebook.reporting, amount=capital),
@@ -129,26 +131,20 @@ class Bidders:
         self._look(house)
         for auction in open_auctions(house.state):
             if auction.fraction:
-                self._compete(auction, apply)
+                self._compete(auction, house, apply)
 
-    def _compete(self, auction: OpenAuction, apply: Apply) -> None:
+    def _compete(self, auction: OpenAuction, house: Clearinghouse, apply: Apply) -> None:
+        """Let the cheapest bidder that is left and has room take what it can carry, in one auction."""
         for name, cost in self._costs.items():
             asked = int(cost * (1 + self.fall / DOUBLING_FALL) * RATE_ONE)
-            if name not in self.left and auction.discount >= asked and self._bid(auction, name, asked, apply):
-                return
-
-    def _bid(self, auction: OpenAuction, name: str, asked: int, apply: Apply) -> bool:
-        """Take as much as the bidder's margin carries; tell whether all that was on offer was taken."""
-        for fraction in FRACTIONS:
-            wanted = auction.fraction * fraction // RATE_ONE
-            if not wanted:
-                return False
-            bid = Bid(account=auction.account, liquidator=name, fraction=wanted, least_discount=asked)
-            if not isinstance(apply(bid)[0], Rejected):
+            if name in self.left or auction.discount < asked:
+                continue
+            room = self._most_held - _held(house, name)
+            fraction = min(auction.fraction, auction.fraction * max(0, room) // max(1, auction.value))
+            bid = Bid(account=auction.account, liquidator=name, fraction=fraction, least_discount=asked)
+            if fraction and not isinstance(apply(bid)[0], Rejected):
                 self.bids += 1
-                return fraction == RATE_ONE
-            self.refused += 1
-        return False
+                return
 
     def pass_on(self, house: Clearinghouse, apply: Apply) -> None:
         """Let each bidder trade away a part of what it holds, at the mark; who has seen enough leaves."""
@@ -170,6 +166,17 @@ class Bidders:
         marks = zip(house.state.valuation.marks, self._first_marks, strict=True)
         kept = [now / first for now, first in marks if first]
         self.fall = max(0.0, 1.0 - float(np.mean(kept))) if kept else 0.0
+
+
+def _held(house: Clearinghouse, name: str) -> int:
+    """Return what an account's positions are worth, longs and shorts added up, in reporting units."""
+    state = house.state
+    total = 0
+    for index, position in state.book.read(state.index[name]).positions.items():
+        x, y = state.valuation.market_x[index], state.valuation.market_y[index]
+        settle = state.tables.markets[index].settle
+        total += notional(position.size, x, y) * state.valuation.asset_x[settle] // state.valuation.asset_y[settle]
+    return total
 
 
 def _worth(house: Clearinghouse, asset: str, amount: int) -> int:

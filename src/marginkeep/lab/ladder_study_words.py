@@ -43,7 +43,10 @@ def assumptions(seed: int, fund: str) -> tuple[str, ...]:
             f"{people.DOUBLING_FALL:.0%} on average they ask twice that. Each withdraws for good once prices have "
             f"fallen by its patience, between {people.LEAST_PATIENCE:.0%} and {people.MOST_PATIENCE:.0%}."
         ),
-        f"Each minute a bidder passes on a part in {people.PASSED_ON} of what it holds, at the mark, elsewhere.",
+        (
+            f"A bidder takes over at most {people.MOST_LEVERAGE} times its capital, and at each "
+            f"step of time passes on one part in {people.PASSED_ON} of it, at the mark, elsewhere."
+        ),
         (
             "Time to resolution is counted from the first rung on which the house acts (soft, partial, auction or "
             "bankrupt) to healthy or closed; time on a call is not part of it."

@@ -1,5 +1,5 @@
 """How an account below maintenance is reduced. Pure: a plan goes in and out, the clearing floor books it."""
 
-from marginkeep.liquidation.reduction import Allowance, Close, Plan, Sale, plan_reduction
+from marginkeep.liquidation.reduction import EVERYTHING, Allowance, Close, Plan, Sale, plan_reduction
 
-__all__ = ["Allowance", "Close", "Plan", "Sale", "plan_reduction"]
+__all__ = ["EVERYTHING", "Allowance", "Close", "Plan", "Sale", "plan_reduction"]

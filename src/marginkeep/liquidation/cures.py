@@ -130,7 +130,7 @@ def with_close(account: Account, market: MarketTable, size: int, valuation: Valu
     if not size:
         return changed
     position = changed.positions[market.index]
-    paid, _ = book_funding(position, valuation.funding[market.index])
+    paid, _ = book_funding(position, valuation.funding_index(market.index, position.size))
     fill = fill_position(market, position, size, valuation.marks[market.index])
     fee = rate_ceil(abs(fill.cost), market.market.taker_fee)
     balance = changed.balances.get(market.settle, 0) + paid + fill.realised - fee

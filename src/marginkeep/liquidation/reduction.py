@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from marginkeep.liquidation.impact import cost_rate
-from marginkeep.liquidation.incentive import bearable_penalty, healing_cost
+from marginkeep.liquidation.incentive import bearable_penalty, healing_cost, heals
 from marginkeep.liquidation.sizing import lots_below, released_per_cost, smallest_sufficient
 from marginkeep.liquidation.trial import Trial
 from marginkeep.margin.tiered import convert_floor, notional
@@ -71,6 +71,7 @@ class Allowance:
     closed : by market, lots that others have closed in the present interval: they have moved the price already
     dust : a position that would be worth less than this afterwards, in reporting units, is closed whole
     penalty : rate instead of the rulebook's; None = the rulebook's
+    heals : the penalty of a sale, too, is no more than leaves the health factor higher
     """
 
     lots: Mapping[int, int] = field(default_factory=dict)
@@ -79,17 +80,19 @@ class Allowance:
     closed: Mapping[int, int] = field(default_factory=dict)
     dust: int = 0
     penalty: int | None = None
+    heals: bool = False
 
     @property
     def is_everything(self) -> bool:
         """Tell whether nothing is kept back, at the rulebook's own cost."""
-        return self == _EVERYTHING
+        return self is EVERYTHING or self == EVERYTHING
 
 
-_EVERYTHING: Final = Allowance()
+EVERYTHING: Final = Allowance()
+"""No bound, at the rulebook's own cost."""
 
 
-def plan_reduction(account: Account, valuation: Valuation, allowance: Allowance = _EVERYTHING) -> Plan:
+def plan_reduction(account: Account, valuation: Valuation, allowance: Allowance = EVERYTHING) -> Plan:
     """Return the steps that bring an account back to its target level, or close it, as far as it is allowed.
 
     Parameters
@@ -171,7 +174,7 @@ def _tier_stops(market: MarketTable, held: int, valuation: Valuation) -> list[in
     return [held - lots for lots in kept if 0 < lots < held]
 
 
-def close_leg(trial: Trial, market: MarketTable, size: int, allowance: Allowance = _EVERYTHING) -> Close:
+def close_leg(trial: Trial, market: MarketTable, size: int, allowance: Allowance = EVERYTHING) -> Close:
     """Trade against a position at mark less slippage and take the penalty; changes `trial`."""
     leg, penalty = _priced(trial, market, size, allowance)
     trial.keep(market, leg, penalty)
@@ -239,7 +242,7 @@ def _sell_holding(trial: Trial, asset: int, owed: int, allowance: Allowance) -> 
     return sell_holding(trial, table, smallest_sufficient(most, health_after), owed, allowance)
 
 
-def sell_holding(trial: Trial, table: AssetTable, amount: int, owed: int, allowance: Allowance = _EVERYTHING) -> Sale:
+def sell_holding(trial: Trial, table: AssetTable, amount: int, owed: int, allowance: Allowance = EVERYTHING) -> Sale:
     """Give an amount of an asset for the owed asset at its price less slippage; changes `trial`."""
     sale = _sale(trial, table, amount, owed, allowance)
     trial.swap(table.index, sale.amount, owed, sale.proceeds - sale.penalty)
@@ -266,5 +269,23 @@ def _sale(trial: Trial, table: AssetTable, amount: int, owed: int, allowance: Al
     left = max(0, trial.equity() - (worth - got))
     afford = convert_floor(left, valuation.asset_y[owed], valuation.asset_x[owed])
     penalty = min(rate_ceil(proceeds, rate), afford)
+    if allowance.heals:
+        penalty = _healing_penalty(trial, table.index, amount, owed, proceeds, penalty)
     price = slipped_price(valuation.prices[table.index], terms.slippage, selling=True)
     return Sale(table.index, amount, price, owed, proceeds, penalty)
+
+
+def _healing_penalty(trial: Trial, given: int, amount: int, owed: int, proceeds: int, wanted: int) -> int:
+    """Return the largest penalty, at most what is wanted, at which a sale strictly raises the health factor."""
+    before = trial.settled()
+
+    def is_good(penalty: int) -> bool:
+        return heals(before, trial.settled_after_swap(given, amount, owed, proceeds - penalty))
+
+    if wanted <= 0 or is_good(wanted):
+        return max(0, wanted)
+    low, high = 0, wanted
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_good(middle) else (low, middle)
+    return low

@@ -80,8 +80,18 @@ class Trial:
 
     def settled(self) -> Measure:
         """Return collateral and requirement at maintenance as if all profit had been booked."""
+        return self._measure(self._settled)
+
+    def settled_after_swap(self, given: int, amount: int, taken: int, proceeds: int) -> Measure:
+        """Return the settled measure after giving `amount` of one asset for `proceeds` of another."""
+        settled = dict(self._settled)
+        for asset, moved in ((given, -amount), (taken, proceeds)):
+            settled[asset] = settled.get(asset, 0) + moved
+        return self._measure(settled)
+
+    def _measure(self, settled: dict[int, int]) -> Measure:
         collateral, requirement = 0, sum(self._required.values())
-        for asset, amount in self._settled.items():
+        for asset, amount in settled.items():
             held, owed = balance_terms(amount, asset, self.valuation, MAINTENANCE)
             collateral += held
             requirement += owed
