@@ -25,8 +25,6 @@ from marginkeep.clearing import (
     Withdraw,
 )
 from marginkeep.clearing.events import RungChanged
-from marginkeep.clearing.pacing import closed_lots, impacts_of
-from marginkeep.liquidation.impact import most_lots
 from marginkeep.liquidation.rungs import LEGAL
 from marginkeep.rulebook.ladder_rules import RUNGS
 
@@ -159,12 +157,6 @@ def watched(house: Clearinghouse) -> Clearinghouse:
     """The same house with a watch from its first account on."""
     house.state.watch_from = 0
     return house
-
-
-def check_budgets(house: Clearinghouse) -> None:
-    """No interval's budget is exceeded."""
-    for market, impact in impacts_of(house.state).items():
-        assert closed_lots(house.state, market, impact) <= most_lots(impact)
 
 
 def check_path(events: tuple[Event, ...]) -> None:

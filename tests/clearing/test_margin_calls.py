@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 from tests.clearing.ladder_world import CALLS, SECOND, SOFT, watched
-from tests.ladder_houses import fund, kinds, only, opened, position, prices, trade, usd
+from tests.ladder_houses import fund, kinds, only, opened, position, prices, rules_text, trade, usd
 
-from marginkeep.clearing import AdvanceTime, Clearinghouse, Deposit, Liquidated, MarginCalled, Rejected, Trade
+from marginkeep.clearing import (
+    AdoptRulebook,
+    AdvanceTime,
+    Clearinghouse,
+    Deposit,
+    Liquidated,
+    MarginCalled,
+    Rejected,
+    Trade,
+    ladder,
+)
 from marginkeep.clearing.commands import ReserveOrder
 from marginkeep.clearing.events import CallCured, CallReminded, RungChanged
 from marginkeep.rulebook.ladder_rules import CALLED, RUNGS
@@ -23,9 +33,9 @@ def at(house: Clearinghouse, seconds: float):
     return house.apply(AdvanceTime(now_ns=round(seconds * SECOND)))
 
 
-def house_of_ann(ladder: dict | None = LADDER, **changes) -> Clearinghouse:
+def house_of_ann(rungs: dict | None = LADDER, **changes) -> Clearinghouse:
     """Ann long, Bob short; Bob is rich."""
-    house = opened(ladder, **changes)
+    house = opened(rungs, **changes)
     at(house, START)
     fund(house, "ann", 2_500)
     fund(house, "bob", 500_000)
@@ -33,9 +43,9 @@ def house_of_ann(ladder: dict | None = LADDER, **changes) -> Clearinghouse:
     return house
 
 
-def called(ladder: dict | None = LADDER, **changes) -> tuple[Clearinghouse, MarginCalled]:
+def called(rungs: dict | None = LADDER, **changes) -> tuple[Clearinghouse, MarginCalled]:
     """The house after the fall that calls her."""
-    house = house_of_ann(ladder, **changes)
+    house = house_of_ann(rungs, **changes)
     (call,) = only(house.apply(prices(CALLED_AT)), MarginCalled)
     return house, call
 
@@ -119,9 +129,9 @@ def test_a_cured_call_neither_reminds_nor_expires():
     assert position(house, "ann", "BTC-PERP").size == 1_000
 
 
-@pytest.mark.parametrize(("ladder", "rung"), [(LADDER, "soft"), ({"calls": CALLS}, "partial")])
-def test_a_call_that_expires_begins_forced_reduction(ladder, rung):
-    house, _ = called(ladder)
+@pytest.mark.parametrize(("rungs", "rung"), [(LADDER, "soft"), ({"calls": CALLS}, "partial")])
+def test_a_call_that_expires_begins_forced_reduction(rungs, rung):
+    house, _ = called(rungs)
     at(house, DEADLINE - 0.001)
     assert rung_of(house) == "called"
     events = at(house, DEADLINE)
@@ -175,8 +185,6 @@ def test_a_watch_spares_called_accounts_the_exact_evaluation(monkeypatch):
         fund(house, f"ann{number}", 2_500)
         trade(house, f"ann{number}", "bob", 1_000, 50_000)
     assert len(only(house.apply(prices(CALLED_AT)), MarginCalled)) == 200
-    from marginkeep.clearing import ladder
-
     seen = []
     plain = ladder.standing_of
     monkeypatch.setattr(ladder, "standing_of", lambda *given: seen.append(given) or plain(*given))
@@ -188,10 +196,6 @@ def test_a_watch_spares_called_accounts_the_exact_evaluation(monkeypatch):
 
 
 def test_a_watch_calls_those_whom_the_old_rules_did_not_call():
-    from tests.ladder_houses import rules_text
-
-    from marginkeep.clearing import AdoptRulebook
-
     for house in (house_of_ann(None), watched(house_of_ann(None))):
         house.apply(prices(CALLED_AT))
         assert not house.state.ill

@@ -238,7 +238,9 @@ def measure_listed(book: Book, valuation: Valuation, level: int, listed: Sequenc
     accounts, positions, balances = _rows(book)
     chosen = accounts[np.array(listed, np.int64)]
     collateral, requirement = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
-    _measure_all(chosen, positions, balances, *level_columns(valuation, level), level == INITIAL, collateral, requirement)
+    _measure_all(
+        chosen, positions, balances, *level_columns(valuation, level), level == INITIAL, collateral, requirement
+    )
     return collateral, requirement
 
 
