@@ -149,6 +149,21 @@ def test_holdings_are_not_sold_while_positions_are_paced():
     assert balance(house, "ann", "BTC") == held
 
 
+def test_a_loan_without_positions_is_repaid_when_all_is_due():
+    house = opened({"soft": {**SOFT, "hard_factor": "0"}})
+    at(house, START)
+    fund(house, "bob", 500_000)
+    fund(house, "ann", 1, "BTC")
+    trade(house, "ann", "bob", 5_000, 50_000)
+    trade(house, "bob", "ann", 5_000, 41_500)
+    house.apply(prices(44_000))
+    assert rung_of(house) == "soft"
+    assert not only(at(house, START + 50), Liquidated)
+    (event,) = only(at(house, START + 60), Liquidated)
+    assert {step.what for step in event.steps} == {"sell"}
+    assert not house.state.ill
+
+
 def test_a_step_that_would_leave_dust_closes_the_position():
     soft = {**SOFT, "hard_factor": "0", "initial_share": "0.9"}
     for dust, kept in (("0", True), ("10000", False)):

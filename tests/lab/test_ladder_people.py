@@ -118,6 +118,11 @@ def test_every_reduction_is_counted_also_those_that_time_alone_brings():
     replay = replayed(SOFT, [1000, 915, 915, 915, 915, 915])
     assert replay.tally.notional == int(replay.liquidated_notional.sum())
     assert replay.tally.penalty == int(replay.penalties.sum())
+    closed = 10_000 - size_of(replay.house)
+    valuation = replay.house.state.valuation
+    assert replay.tally.hindsight(valuation) == 0
+    valuation.set_mark(0, 10_150)
+    assert replay.tally.hindsight(valuation) == closed * 100 * USD // 1_000 > 0
 
 
 def test_a_call_is_answered_in_time_by_some_seed_and_cures():
@@ -266,35 +271,34 @@ def test_a_call_without_a_deposit_that_cures_it_is_not_answered():
     assert not owners.is_waiting
 
 
-def auction_house(seed=3):
-    """A house in which ann's long is being auctioned, and its bidders."""
-    house, _ = one_account(FULL, [1000], calls="0.05")
-    bidders = Bidders(house, seed, 10**6 * 1_000 * USD, house.apply)
+def auction_house(capital=50_000):
+    """A house in which ann's long is being auctioned, and its bidders with this capital each."""
+    house, _ = one_account(FULL, [1000])
+    bidders = Bidders(house, 3, capital * BIDDERS * USD * 200, house.apply)
     house.apply(AdvanceTime(now_ns=MINUTE))
     house.apply(SetPrices(marks={"A-PERP": 9_080}))
     assert house.state.ill["ann"].auction is not None
     return house, bidders
 
 
-def test_a_bidder_waits_until_the_discount_exceeds_what_it_asks_for():
-    house, bidders = auction_house()
-    most = {}
-    for second in range(60, 120, 10):
-        house.apply(AdvanceTime(now_ns=second * SECOND))
-        offered = [auction.discount for auction in open_auctions(house.state)]
-        asked = []
+def test_a_bidder_waits_until_the_discount_exceeds_what_it_asks_for_and_carries_so_much_only():
+    house, bidders = auction_house(capital=100)
+    asked = []
 
-        def apply(command, asked=asked):
-            asked.append(command)
-            return house.apply(command)
+    def apply(command):
+        asked.append(command)
+        assert command.least_discount <= open_auctions(house.state)[0].discount
+        return house.apply(command)
 
+    for _ in range(2 * BIDDERS):
         bidders.act(house, apply)
-        assert all(bid.least_discount <= offered[0] for bid in asked)
-        most |= {bid.liquidator: bid.least_discount for bid in asked}
-    assert bidders.bids > 0
-    assert list(most.values()) == sorted(most.values())
-    assert f"{BIDDER_PREFIX}1" in most
-    assert f"{BIDDER_PREFIX}{BIDDERS}" not in most
+    names = [f"{BIDDER_PREFIX}{number + 1}" for number in range(BIDDERS)]
+    took = list(dict.fromkeys(bid.liquidator for bid in asked))
+    assert took == names[: len(took)]
+    assert 1 < len(took) < BIDDERS
+    for name in names:
+        account = house.state.book.read(house.state.index[name])
+        assert sum(abs(position.size) for position in account.positions.values()) * 908 <= 500 * 1_000
     check_conservation(house)
 
 

@@ -44,7 +44,7 @@ JSON = """
 """
 BTC = ("assets", "BTC")
 PERP = ("markets", "BTC-PERP")
-DELETE = object()
+DELETE = "(left out)"
 
 
 def changed(path, value):

@@ -217,10 +217,6 @@ class Watch:
         """Tell whether an account was below call, and not below maintenance, when it was last judged."""
         return bool(self.statuses[account] == CALLED)
 
-    def is_healthy(self, account: int) -> bool:
-        """Tell whether an account was above call when it was last judged."""
-        return bool(self.statuses[account] == HEALTHY)
-
     def ill(self, include_called: bool) -> list[int]:
         """Return every account below maintenance, or below call too, rising."""
         found = self.statuses[: self._book.count] != HEALTHY

@@ -138,7 +138,7 @@ def _merely_called(state: State, found: set[int]) -> set[int]:
         return set()
     running = [index for index in sorted(found) if _runs_on(state, index)]
     below_call = {index for index in running if state.watch.is_called(index)}
-    above = [index for index in running if state.watch.is_healthy(index)]
+    above = [index for index in running if not state.watch.statuses[index]]
     if not above:
         return below_call
     from marginkeep.book.kernels import measure_listed

@@ -41,7 +41,7 @@ BIDDER_PREFIX: Final = "bidder-"
 CAPITAL_OF_INTEREST: Final = 0.005
 """What all bidders bring, as a share of the value of open interest."""
 
-CHEAPEST, DEAREST = 0.002, 0.02
+CHEAPEST, DEAREST = 0.0005, 0.01
 """Discount at which the cheapest and the dearest bidder bid in a calm market."""
 
 DOUBLING_FALL: Final = 0.2

@@ -39,9 +39,13 @@ def assumptions(seed: int, fund: str) -> tuple[str, ...]:
         ),
         (
             f"{people.BIDDERS} bidders bring {people.CAPITAL_OF_INTEREST:.1%} of open interest. In a calm market they "
-            f"bid from discounts of {people.CHEAPEST:.1%} to {people.DEAREST:.1%}; when prices have fallen by "
+            f"bid from discounts of {people.CHEAPEST:.2%} to {people.DEAREST:.2%}; when prices have fallen by "
             f"{people.DOUBLING_FALL:.0%} on average they ask twice that. Each withdraws for good once prices have "
             f"fallen by its patience, between {people.LEAST_PATIENCE:.0%} and {people.MOST_PATIENCE:.0%}."
+        ),
+        (
+            "A discount is never more than what heals, about health factor times maintenance rate: at a health factor "
+            "of 0.5 and a rate of 1 % that is 0.5 %, too little for most bidders."
         ),
         (
             f"A bidder takes over at most {people.MOST_LEVERAGE} times its capital, and at each "
