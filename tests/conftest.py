@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import msgspec
 import pytest
 
 from marginkeep.clearing import Clearinghouse, take_snapshot
 from tests.shadows import OtherProcess, Recording, check_shadows
+
+# A slow machine is no failure: no test here is about how long an example takes.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from marginkeep.lab import ladder_study_people as people
 from marginkeep.lab import ladder_study_rules as rules
 from marginkeep.lab.ladder_study import CLOCK_NS
@@ -16,6 +18,10 @@ def assumptions(seed: int, fund: str) -> tuple[str, ...]:
     seed : of the book and the people
     fund : what the insurance fund starts with, in words
     """
+    return tuple(re.sub(r"(\d)%", r"\1 %", sentence) for sentence in _sentences(seed, fund))
+
+
+def _sentences(seed: int, fund: str) -> tuple[str, ...]:
     return (
         f"The book is generated (seed {seed}), the same under each rulebook. The insurance fund starts with {fund}.",
         "Forced trades do not move the mark: market impact feeds back on nobody but who is closed.",
@@ -45,7 +51,7 @@ def assumptions(seed: int, fund: str) -> tuple[str, ...]:
         ),
         (
             "A discount is never more than what heals, about health factor times maintenance rate: at a health factor "
-            "of 0.5 and a rate of 1 % that is 0.5 %, too little for most bidders."
+            "of 0.5 and a rate of 1 % that is 0.5 %, too little for some bidders."
         ),
         (
             f"A bidder takes over at most {people.MOST_LEVERAGE} times its capital, and at each "
