@@ -160,4 +160,5 @@ def spread_many(accounts: int) -> float:
     rows = draw_rows(accounts, 1, 4)
     house = open_house(rows, Book.from_rows(rows.modes, rows.counts, rows.positions, rows.balances), LADDER)
     lost = {0: Loss(10**6, True)}
+    assert socialise(Transaction(house.state), "user0", 0, 10**6, lost) == 10**6
     return seconds(lambda: socialise(Transaction(house.state), "user0", 0, 10**6, lost), SPREADS)

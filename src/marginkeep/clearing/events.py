@@ -172,7 +172,7 @@ class MarginCalled(Event, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    missing : below maintenance by this much, in reporting units: deposit at least that
+    missing : what lacks in reporting units: at maintenance, or, for a call with a deadline, at call or target
     because : why it is called rather than liquidated
     prices : those behind it
     deadline_ns : until when it may be cured before forced reduction begins; 0 = as soon as prices allow
@@ -274,11 +274,12 @@ class LiquidationStep(msgspec.Struct, frozen=True, gc=False):
 
 
 class Liquidated(Event, frozen=True, kw_only=True):
-    """An account below maintenance was reduced: what was seen, what was done, what was left.
+    """An account was reduced by force: what was seen, what was done, what was left.
 
     Attributes
     ----------
-    collateral, requirement : at maintenance before, in reporting units; collateral < requirement is the reason
+    collateral, requirement : at maintenance before, in reporting units; collateral < requirement is the reason, save on
+        the ladder's soft rung, where it may be a call that nobody has cured
     health_target : what lacked at the target level before
     health_after : health at the target level afterwards
     notional, penalty : sums over the steps, in reporting units

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from marginkeep.clearing.state import State
     from marginkeep.liquidation import Allowance, Sale
     from marginkeep.liquidation.rungs import Standing
+    from marginkeep.oracle.price_seen import PriceSeen
     from marginkeep.rulebook.ladder_rules import LadderRules
 
 ROUNDS_MAX = 2 * len(RUNGS)
@@ -165,7 +166,7 @@ def _force(tx: Transaction, name: str, ill: Ill, soft_due: int | None, whole: bo
     allowance = replace(gate.allowance, heals=True)
     allowance, _, renews_ns = (allowance, (), 0) if whole else bounded(state, account, allowance)
     if soft_due is not None:
-        allowance = _softened(state, name, tx, ill, allowance, soft_due)
+        allowance = _softened(tx, name, ill, allowance, soft_due)
     steps = _book(tx, name, allowance, standing, gate.prices, RUNGS[ill.rung])
     if renews_ns and not steps:
         ill.due_ns = renews_ns
@@ -174,15 +175,18 @@ def _force(tx: Transaction, name: str, ill: Ill, soft_due: int | None, whole: bo
     return bool(steps)
 
 
-def _softened(state: State, name: str, tx: Transaction, ill: Ill, allowance: Allowance, due: int) -> Allowance:
-    ladder = state.rulebook.ladder
+def _softened(tx: Transaction, name: str, ill: Ill, allowance: Allowance, due: int) -> Allowance:
+    """Bound an allowance to a soft step, at the penalty of the soft rung."""
+    ladder = tx.state.rulebook.ladder
     assert ladder is not None
     assert ladder.soft is not None
     paced = replace(allowance, penalty=ladder.soft.penalty)
-    return soft_step(state, tx.account(name), paced, due, ill.reduced)
+    return soft_step(tx.state, tx.account(name), paced, due, ill.reduced)
 
 
-def _book(tx: Transaction, name: str, allowance: Allowance, standing: Standing, prices: tuple, rung: str) -> int:  # type: ignore[type-arg]
+def _book(
+    tx: Transaction, name: str, allowance: Allowance, standing: Standing, prices: tuple[PriceSeen, ...], rung: str
+) -> int:
     """Plan and book a reduction, and explain it; return how many steps it took."""
     state, account = tx.state, tx.account(name)
     marks = {state.tables.markets[i].name: state.valuation.marks[i] for i in sorted(account.positions)}

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from marginkeep.clearing.booking import reporting
 from marginkeep.clearing.events import CallCured, CallReminded, CloseAsked, DepositAsked, MarginCalled
-from marginkeep.liquidation import Close, plan_reduction
+from marginkeep.clearing.pacing import impacts_of
+from marginkeep.liquidation import Allowance, Close, plan_reduction
 from marginkeep.liquidation.cures import find_cures, missing_health
+from marginkeep.liquidation.reduction import slippage_of
 from marginkeep.liquidation.soft import SoftCost, soft_cost
 
 if TYPE_CHECKING:
@@ -71,12 +73,11 @@ def _cost_of_waiting(state: State, account: Account, ladder: LadderRules) -> Sof
     """Return what soft liquidation of what is missing now is expected to cost; None where there is no soft rung."""
     if ladder.soft is None or ladder.calls is None:
         return None
-    index = state.tables.market_index
+    allowance = Allowance(impacts=impacts_of(state))
     value = slippage = 0
-    for step in plan_reduction(account, state.valuation).steps:
+    for step in plan_reduction(account, state.valuation, allowance).steps:
         if isinstance(step, Close):
             market = state.tables.markets[step.market]
-            value += reporting(state, state.tables.asset_index[market.market.settle], step.value)
-            slippage = max(slippage, market.market.liquidation.slippage)
-    assert index is not None
+            value += reporting(state, market.settle, step.value)
+            slippage = max(slippage, slippage_of(market, abs(step.size), allowance))
     return soft_cost(ladder.soft, value, slippage, ladder.calls.volatility)
