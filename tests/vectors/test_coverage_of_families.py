@@ -23,6 +23,9 @@ from . import (
     test_insurance,
     test_lending,
     test_liquidation_sizes,
+    test_losses,
+    test_losses_derive,
+    test_losses_vega,
     test_oracle_averages,
     test_oracle_guards,
     test_oracle_stable,
@@ -45,7 +48,6 @@ LADDER: Final = "the ladder of liquidation, its incentives and pacing: a later i
 LENDING: Final = "a protocol's own close factor, bonus and write-off: a later issue, the ladder and lending presets"
 MODELS: Final = "a risk model beyond tiers: a later issue"
 OPTIONS: Final = "options and scenario margin: a later issue"
-ORACLE: Final = "prices one may act on: a later issue, the oracle"
 SIZE: Final = "a rate or weight that changes with size or open interest: a later issue"
 TUNING: Final = "the lab's back-tests and tuning: a later issue"
 SOFT: Final = "soft liquidation inside a price band, another protocol's mechanism: a later issue, the lab"
@@ -62,17 +64,14 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
     "perp-dex": {
         **dict.fromkeys(test_funding.CHECKS, COVERED),
         **dict.fromkeys(test_insurance.CHECKS, COVERED),
-        **dict.fromkeys(test_liquidation_sizes.CHECKS, COVERED),
+        **dict.fromkeys((*test_liquidation_sizes.CHECKS, *test_losses.CHECKS), COVERED),
         **dict.fromkeys((*test_perp_dex.CHECKS, *test_oracle_stable.CHECKS), COVERED),
         **dict.fromkeys(test_deleveraging_fills.CHECKS, COVERED),
         "collateral_scaling": SIZE,
-        "fillable_price": LADDER,
-        "loss_socialisation": BACKSTOP,
         "open_order_margin": "orders of a spot asset, reserved against balances: the engine reserves orders of markets",
         "perp_bankruptcy": BACKSTOP,
         "perp_liquidation_steps": LADDER,
         "size_weight": SIZE,
-        "stale_oracle_skip": ORACLE,
         "token_liquidation_size": "capped by what a liquidator brings, and by perpetual profit: a later issue",
         "weight_shift": "a parameter that moves with time: a later issue, adopting rulebooks with notice",
         "weighted_health": "weighs a perpetual's result inside a token's balance, beside spot orders: another formula",
@@ -98,6 +97,7 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
     "portfolio-margin": {
         **dict.fromkeys(test_funding_derive.CHECKS, COVERED),
         **dict.fromkeys(test_auctions_portfolio.CHECKS, COVERED),
+        **dict.fromkeys(test_losses_derive.CHECKS, COVERED),
         "anti_procyclicality": TUNING,
         "backtest_christoffersen": TUNING,
         "backtest_kupiec": TUNING,
@@ -113,7 +113,6 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         "pmrm_v1": OPTIONS,
         "pmrm_v1_portfolio": OPTIONS,
         "pmrm_v2": OPTIONS,
-        "socialised_withdrawal_loss": BACKSTOP,
         "srm_margin": OPTIONS,
         "srm_portfolio": OPTIONS,
         "svi": OPTIONS,
@@ -122,13 +121,12 @@ FAMILIES: Final[dict[str, dict[str, str]]] = {
         **dict.fromkeys(test_funding_vega.CHECKS, COVERED),
         **dict.fromkeys((*test_vega.CHECKS, *test_price_monitoring.CHECKS, *test_oracle_averages.CHECKS), COVERED),
         **dict.fromkeys(test_composite_prices.CHECKS, COVERED),
-        **dict.fromkeys(test_disposal.CHECKS, COVERED),
+        **dict.fromkeys((*test_disposal.CHECKS, *test_losses_vega.CHECKS), COVERED),
         "isolated_margin_on_trade": "margin moved by each trade of an isolated position: a venue's flow, no preset yet",
         "isolated_order_margin": test_vega.KEPT_APART,
         "isolated_switch": "a venue's own test for switching: the engine asks for the initial requirement",
         "liquidation_price_with_orders": "a price that fills resting orders on the way: the engine holds orders apart",
         "lognormal_risk_factor": MODELS,
-        "loss_socialisation": BACKSTOP,
         "margin_zone": "collateral pulled in and pushed out between levels: a venue's flow, no preset yet",
     },
 }
@@ -149,6 +147,9 @@ MODULES: Final[tuple[ModuleType, ...]] = (
     test_auctions_portfolio,
     test_insurance,
     test_liquidation_sizes,
+    test_losses,
+    test_losses_derive,
+    test_losses_vega,
     test_disposal,
     test_deleveraging,
     test_deleveraging_fills,
