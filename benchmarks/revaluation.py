@@ -10,6 +10,7 @@ from numba import njit
 from benchmarks.books import draw_rows
 from benchmarks.figures import Figure, once, seconds
 from marginkeep.book import columns as c
+from marginkeep.book import kernels as k
 from marginkeep.book.columns import Book
 from marginkeep.book.kernels import level_columns, measure_all
 from marginkeep.rulebook import MAINTENANCE
@@ -61,7 +62,7 @@ def health_in_numpy(book: Book, columns: LevelColumns) -> np.ndarray:
     """
     rows = book.positions.rows
     market = rows[:, c.MARKET]
-    value = rows[:, c.SIZE] * columns.markets[market, 1]
+    value = rows[:, c.SIZE] * columns.markets[market, k.X]
     floors, widths, rates = tiers_by_market(columns)
     slices = np.clip(np.abs(value)[:, None] - floors[market], 0, widths[market])
     high, low = np.divmod(slices, RATE_ONE)
@@ -74,7 +75,7 @@ def health_in_numpy(book: Book, columns: LevelColumns) -> np.ndarray:
 
 def tiers_by_market(columns: LevelColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return floors, widths and rates as int64[markets, tiers]; all markets here have the same number of tiers."""
-    count = int(columns.markets[0, 8] - columns.markets[0, 7]) + 1
+    count = int(columns.markets[0, k.LAST_TIER] - columns.markets[0, k.FIRST_TIER]) + 1
     floors = columns.tiers[:, 0].reshape(-1, count)
     rates = columns.tiers[:, 2].reshape(-1, count)
     unbounded = np.full((len(floors), 1), 2**62)
@@ -86,10 +87,10 @@ def health_in_tuned_numpy(book: Book, columns: LevelColumns) -> np.ndarray:
     """Return the same by the best array expressions we know: one tier a position, precomputed requirement at floors."""
     rows = book.positions.rows
     market = rows[:, c.MARKET]
-    value = rows[:, c.SIZE] * columns.markets[market, 1]
+    value = rows[:, c.SIZE] * columns.markets[market, k.X]
     notional = np.abs(value)
-    tier, last = columns.markets[market, 7], columns.markets[market, 8]
-    for _ in range(int((columns.markets[:, 8] - columns.markets[:, 7]).max())):
+    tier, last = columns.markets[market, k.FIRST_TIER], columns.markets[market, k.LAST_TIER]
+    for _ in range(int((columns.markets[:, k.LAST_TIER] - columns.markets[:, k.FIRST_TIER]).max())):
         above = np.minimum(tier + 1, last)
         tier = np.where(columns.tiers[above, 0] <= notional, above, tier)
     rate = columns.tiers[tier, 2]
@@ -107,8 +108,8 @@ class FloatBook:
         self.positions = book.positions.rows.astype(np.float64)
         self.balances = book.balances.rows.astype(np.float64)
         self.markets = columns.markets.astype(np.float64)
-        self.first = np.ascontiguousarray(columns.markets[:, 7])
-        self.last = np.ascontiguousarray(columns.markets[:, 8])
+        self.first = np.ascontiguousarray(columns.markets[:, k.FIRST_TIER])
+        self.last = np.ascontiguousarray(columns.markets[:, k.LAST_TIER])
         self.tiers = columns.tiers.astype(np.float64)
         self.tiers[:, 2] /= RATE_ONE
         self.tiers[:, 3] += columns.tiers[:, 4] / RATE_ONE
@@ -133,10 +134,10 @@ def _float_health(accounts, positions, balances, markets, first, last, tiers, ou
         for slot in range(start, start + accounts[index, 3]):
             row = np.uintp(slot)
             number = np.uintp(positions[row, 0])
-            value = positions[row, 1] * markets[number, 1]
+            value = positions[row, 1] * markets[number, k.X]
             notional = abs(value)
-            if notional < markets[number, 11]:
-                owed += notional * markets[number, 12] / 1e9
+            if notional < markets[number, k.PLAIN_BELOW]:
+                owed += notional * markets[number, k.FIRST_RATE] / 1e9
             else:
                 tier = first[number]
                 while tier < last[number] and tiers[tier + 1, 0] <= notional:
