@@ -12,7 +12,7 @@ from tests import oracle_houses
 from tests.clearing.ladder_world import AUCTIONS, CALLS, FULL, IMPACT, SECOND, SOFT, World, check_all, watched
 from tests.clearing.test_margin_calls import CALLED_AT, START, at, house_of_ann, rung_of
 from tests.clearing.test_soft_steps import lots_of
-from tests.ladder_houses import TIERS, check_books, fund, kinds, only, opened, prices, rules_text, trade, usd
+from tests.ladder_houses import TIERS, check_books, fund, kinds, only, opened, prices, rules_text, usd
 
 from marginkeep.book.health import measure
 from marginkeep.clearing import (
@@ -149,22 +149,6 @@ def test_a_scan_a_watch_and_a_restored_house_find_the_same_accounts(seed, moves)
 
 
 # Healing ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_sale_of_holdings_takes_no_more_than_heals():
-    """A loan on BTC far below its maintenance weight: the wanted penalty would make it worse."""
-    house = opened({"dust": "0"}, liquidation={"slippage": "0.002", "penalty": "0.04"})
-    fund(house, "bob", 500_000)
-    fund(house, "ann", 1, "BTC")
-    trade(house, "ann", "bob", 5_000, 50_000)
-    trade(house, "bob", "ann", 5_000, 43_000)
-    for price in (37_000, 36_200):
-        events = house.apply(prices(price))
-        check_conservation(house)
-        for event in only(events, Liquidated):
-            sold = [step for step in event.steps if step.what == "sell"]
-            assert all(step.penalty < step.value * 0.04 for step in sold)
-    assert not house.state.ill
 
 
 @pytest.mark.without_shadows

@@ -11,6 +11,7 @@ from marginkeep.clearing.booking import release_orders, require_as_planned
 from marginkeep.clearing.events import AuctionBid, LiquidationStep, LiquidatorRegistered
 from marginkeep.clearing.gates import is_ill_at_best, liquidation_gate, spend_budget
 from marginkeep.clearing.position_checks import note_reaches, require_within_limits
+from marginkeep.clearing.trading import require_within_limit
 from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.errors import InvariantViolation
 from marginkeep.liquidation.auctions import after_bid, is_over
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from marginkeep.clearing.bidding import BidLeg, BidPlanner, Offer
     from marginkeep.clearing.commands import Bid, RegisterLiquidator
     from marginkeep.clearing.gates import Seen
-    from marginkeep.rulebook import MarketTable
 
 
 def register_liquidator(tx: Transaction, command: RegisterLiquidator) -> None:
@@ -131,7 +131,7 @@ def _fill(tx: Transaction, command: Bid, leg: BidLeg) -> LiquidationStep:
     taken = tx.fill(command.account, market, leg.size, leg.price)
     given = tx.fill(command.liquidator, market, -leg.size, leg.price)
     tx.post_dust(market, taken.cost + given.cost)
-    _require_within_limit(tx, command.liquidator, market)
+    require_within_limit(tx, command.liquidator, market)
     require_within_limits(tx, market, reaches)
     return LiquidationStep(
         what="close",
@@ -144,14 +144,6 @@ def _fill(tx: Transaction, command: Bid, leg: BidLeg) -> LiquidationStep:
         penalty=0,
         mark=tx.state.valuation.marks[leg.market],
     )
-
-
-def _require_within_limit(tx: Transaction, name: str, market: MarketTable) -> None:
-    position = tx.account(name).positions[market.index]
-    most = tx.state.limits.markets[market.index].max_position
-    reach = abs(position.size) + position.bid_size + position.ask_size
-    if reach > most:
-        refuse("position_limit", f"{name} would reach {reach} lots in {market.name}; the limit is {most}", bound=most)
 
 
 def _check_books(tx: Transaction, name: str, planner: BidPlanner, offer: Offer) -> None:

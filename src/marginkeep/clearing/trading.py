@@ -38,7 +38,7 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     tx.position(command.account, market)
     is_buy = command.side == "buy"
     tx.set_order(command.account, command.order, Order(market.index, is_buy, command.size, command.price, cost))
-    _require_within_limit(tx, command.account, market)
+    require_within_limit(tx, command.account, market)
     require_within_limits(tx, market, reaches)
     after = tx.initial(command.account)
     if after.health < before:
@@ -154,7 +154,7 @@ def _clear_side(
     if tx.account(name).mode != SYSTEM:
         fee = rate_ceil(abs(fill.cost), market.market.taker_fee if is_taker else market.market.maker_fee)
         tx.charge_fee(name, market, fee)
-    _require_within_limit(tx, name, market)
+    require_within_limit(tx, name, market)
     position = tx.account(name).positions[market.index]
     return TradeSide(name, order, fee, fill.realised, funding, position.size, position.cost)
 
@@ -183,7 +183,7 @@ def _require_market_allowed(tx: Transaction, name: str, market: MarketTable) -> 
         refuse("isolated_account", f"{name!r} is isolated to its own market and may not trade {market.name}")
 
 
-def _require_within_limit(tx: Transaction, name: str, market: MarketTable) -> None:
+def require_within_limit(tx: Transaction, name: str, market: MarketTable) -> None:
     """Refuse a position that, with its open orders, could pass the largest size that columns can hold."""
     account = tx.account(name)
     if account.mode == SYSTEM:
