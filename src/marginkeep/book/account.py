@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 CROSS: Final = 0
 ISOLATED: Final = 1
 SYSTEM: Final = 2
@@ -17,8 +19,7 @@ MODES: Final = ("cross", "isolated", "system")
 NO_PARENT: Final = -1
 
 
-@dataclass(slots=True)
-class Position:
+class Position(msgspec.Struct, gc=False):
     """One market's holding of one account, in lots and settle units.
 
     Attributes

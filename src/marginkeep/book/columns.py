@@ -115,6 +115,7 @@ class Book:
         positions: Rows,
         balances: Rows,
         balances_per_account: Rows | None = None,
+        parents: Rows | None = None,
     ) -> Book:
         """Build a whole book at once, without copying the rows.
 
@@ -125,13 +126,14 @@ class Book:
         positions : int64[sum, 8], account by account, at most one row a market in an account
         balances : int64[sum, 2], account by account, at most one row an asset in an account
         balances_per_account : int64[accounts], how many balance rows each owns; one each when left out
+        parents : int64[accounts], indices of the owners of isolated accounts; none has a parent when left out
         """
         count = len(modes)
         book = cls()
         book.count = count
         book.accounts = np.zeros((count, ACCOUNT_WIDTH), np.int64)
         book.accounts[:, MODE] = modes
-        book.accounts[:, PARENT] = NO_PARENT
+        book.accounts[:, PARENT] = NO_PARENT if parents is None else parents
         if balances_per_account is None:
             balances_per_account = np.ones(count, np.int64)
         for first, counts in ((POSITION_START, positions_per_account), (BALANCE_START, balances_per_account)):
@@ -180,7 +182,8 @@ class Book:
 
     def write(self, index: int, account: Account) -> None:
         """Replace an account's rows; empty positions and zero balances are dropped."""
-        _, _, start, _, capacity, balance_start, _, balance_capacity = self.accounts[index].tolist()
+        row = self.accounts[index].tolist()
+        _, _, start, _, capacity, balance_start, _, balance_capacity = row
         held = [
             (market, p.size, p.cost, p.funding_entry, p.bid_size, p.bid_cost, p.ask_size, p.ask_cost)
             for market, p in account.positions.items()
@@ -189,7 +192,9 @@ class Book:
         balances = [item for item in account.balances.items() if item[1]]
         in_positions = self.positions.store(start, capacity, held)
         in_balances = self.balances.store(balance_start, balance_capacity, balances)
-        self.accounts[index] = (account.mode, account.parent, *in_positions, *in_balances)
+        written = [account.mode, account.parent, *in_positions, *in_balances]
+        if written != row:
+            self.accounts[index] = written
 
 
 def totals_by(keys: Rows, amounts: Rows, size: int) -> list[int]:

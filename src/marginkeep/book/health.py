@@ -15,7 +15,7 @@ from marginkeep.margin.tiered import (
 )
 from marginkeep.rulebook.model import INITIAL
 from marginkeep.rulebook.tables import tier_at
-from marginkeep.units import rate_ceil, rate_floor
+from marginkeep.units import RATE_ONE, rate_ceil, rate_floor
 
 if TYPE_CHECKING:
     from marginkeep.book.account import Account, Position
@@ -49,46 +49,71 @@ def order_loss(market: MarketTable, size: int, cost: int, x: int, y: int) -> int
     if size == 0:
         return 0
     against_mark = cost - signed_value(size, market.sign, x, y)
-    return max(0, against_mark) + rate_ceil(abs(cost), market.market.taker_fee)
+    fee = rate_ceil(abs(cost), market.market.taker_fee)
+    return fee + against_mark if against_mark > 0 else fee
 
 
 def requirement_with_orders(market: MarketTable, level: int, position: Position, x: int, y: int) -> int:
     """Return the largest requirement over: no order filled, all bids filled, all asks filled."""
-    worst = size_requirement(market, level, position.size, x, y)
-    if position.bid_size:
-        bids = size_requirement(market, level, position.size + position.bid_size, x, y)
-        worst = max(worst, bids + order_loss(market, position.bid_size, position.bid_cost, x, y))
-    if position.ask_size:
-        asks = size_requirement(market, level, position.size - position.ask_size, x, y)
-        worst = max(worst, asks + order_loss(market, -position.ask_size, position.ask_cost, x, y))
+    size, bid_size, ask_size = position.size, position.bid_size, position.ask_size
+    worst = size_requirement(market, level, size, x, y)
+    if bid_size:
+        bids = size_requirement(market, level, size + bid_size, x, y)
+        worst = max(worst, bids + order_loss(market, bid_size, position.bid_cost, x, y))
+    if ask_size:
+        asks = size_requirement(market, level, size - ask_size, x, y)
+        worst = max(worst, asks + order_loss(market, -ask_size, position.ask_cost, x, y))
     return worst
+
+
+def profit_at(market: MarketTable, position: Position, x: int, y: int, funding_index: int) -> int:
+    """Return value - cost with funding not yet booked, in settle units rounded down, at the mark's pair (x, y).
+
+    Parameters
+    ----------
+    funding_index : the index that a position of this size follows
+    """
+    profit = signed_value(position.size, market.sign, x, y) - position.cost
+    moved = funding_index - position.funding_entry
+    return profit + rate_floor(-position.size, moved) if moved else profit
 
 
 def unrealised_profit(market: MarketTable, position: Position, valuation: Valuation) -> int:
     """Return value - cost with funding not yet booked, in settle units rounded down."""
     index = market.index
-    value = signed_value(position.size, market.sign, valuation.market_x[index], valuation.market_y[index])
-    funding = valuation.funding_index(index, position.size) - position.funding_entry
-    return value - position.cost + (rate_floor(-position.size, funding) if funding else 0)
+    x, y = valuation.market_x[index], valuation.market_y[index]
+    return profit_at(market, position, x, y, valuation.funding_index(index, position.size))
+
+
+def terms_at(
+    market: MarketTable, position: Position, level: int, x: int, y: int, funding_index: int
+) -> tuple[int, int, int]:
+    """Return one position's terms at a level, at the mark's pair (x, y): a plain tuple of `PositionTerms`."""
+    profit = counted = profit_at(market, position, x, y, funding_index)
+    weight = market.profit_weight[level]
+    if profit > 0 and weight != RATE_ONE:
+        counted = rate_floor(profit, weight)
+    if level == INITIAL:
+        return profit, counted, requirement_with_orders(market, level, position, x, y)
+    return profit, counted, size_requirement(market, level, position.size, x, y)
 
 
 def position_terms(market: MarketTable, position: Position, valuation: Valuation, level: int) -> PositionTerms:
     """Return one position's terms at a level; open orders count at the initial level only."""
-    x, y = valuation.market_x[market.index], valuation.market_y[market.index]
-    profit = unrealised_profit(market, position, valuation)
-    counted = rate_floor(profit, market.profit_weight[level]) if profit > 0 else profit
-    if level == INITIAL:
-        return PositionTerms(profit, counted, requirement_with_orders(market, level, position, x, y))
-    return PositionTerms(profit, counted, size_requirement(market, level, position.size, x, y))
+    index = market.index
+    x, y = valuation.market_x[index], valuation.market_y[index]
+    return PositionTerms(*terms_at(market, position, level, x, y, valuation.funding_index(index, position.size)))
 
 
 def balance_terms(amount: int, asset: int, valuation: Valuation, level: int) -> tuple[int, int]:
     """Return (collateral, requirement) that one balance adds at a level, in reporting units."""
     table = valuation.tables.assets[asset]
     x, y = valuation.asset_x[asset], valuation.asset_y[asset]
+    worth = amount if x == y else convert_floor(amount, x, y)
     if amount >= 0:
-        return rate_floor(convert_floor(amount, x, y), table.weight[level]), 0
-    return 0, rate_ceil(-convert_floor(amount, x, y), table.debt_weight[level])
+        weight = table.weight[level]
+        return worth if weight == RATE_ONE else rate_floor(worth, weight), 0
+    return 0, rate_ceil(-worth, table.debt_weight[level])
 
 
 def measure(account: Account, valuation: Valuation, level: int) -> Measure:
@@ -105,13 +130,16 @@ def measure(account: Account, valuation: Valuation, level: int) -> Measure:
         held, owed = balance_terms(amount, asset, valuation, level)
         collateral += held
         requirement += owed
-    markets = valuation.tables.markets
+    markets, market_x, market_y = valuation.tables.markets, valuation.market_x, valuation.market_y
     for index, position in account.positions.items():
         market = markets[index]
-        terms = position_terms(market, position, valuation, level)
+        funding_index = valuation.funding_index(index, position.size)
+        _, counted, required = terms_at(market, position, level, market_x[index], market_y[index], funding_index)
         x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
-        collateral += convert_floor(terms.counted, x, y)
-        requirement -= convert_floor(-terms.requirement, x, y)
+        if x != y:
+            counted, required = convert_floor(counted, x, y), -convert_floor(-required, x, y)
+        collateral += counted
+        requirement += required
     return Measure(collateral, requirement)
 
 

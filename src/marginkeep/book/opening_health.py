@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from marginkeep.book.account import SYSTEM
-from marginkeep.book.health import PositionTerms, position_terms
+from marginkeep.book.health import terms_at
+from marginkeep.book.limits import payoff_at
 from marginkeep.margin.solvency import Measure
 from marginkeep.margin.tiered import convert_floor
 from marginkeep.rulebook.model import INITIAL
@@ -18,6 +19,7 @@ from marginkeep.units import rate_ceil, rate_floor
 if TYPE_CHECKING:
     from marginkeep.book.account import Account, Position
     from marginkeep.book.valuation import Valuation
+    from marginkeep.rulebook import AssetTable, MarketTable
 
 
 class OpeningPrices(Protocol):
@@ -35,40 +37,46 @@ def measure_opening(account: Account, valuation: Valuation, prices: OpeningPrice
 
     Parameters
     ----------
-    valuation : a copy, which this function leaves changed: it sets the prices of what the account holds
+    valuation : its funding indices and tables count; its prices do not
     """
     if account.mode == SYSTEM:
         return Measure(0, 0)
+    tables = valuation.tables
+    spans: dict[int, tuple[int, int]] = {}
     collateral = requirement = 0
-    for asset, amount in account.balances.items():
-        table = valuation.tables.assets[asset]
+    for index, amount in account.balances.items():
+        asset = tables.assets[index]
+        low, high = spans[index] = prices.asset(index)
         if amount >= 0:
-            collateral += rate_floor(_worth(amount, asset, valuation, prices, 0), table.weight[INITIAL])
+            collateral += rate_floor(_worth(amount, asset, low), asset.weight[INITIAL])
         else:
-            requirement += rate_ceil(-_worth(amount, asset, valuation, prices, 1), table.debt_weight[INITIAL])
+            requirement += rate_ceil(-_worth(amount, asset, high), asset.debt_weight[INITIAL])
     for index, position in account.positions.items():
-        settle = valuation.tables.markets[index].settle
-        terms = _worse_terms(index, position, valuation, prices)
-        collateral += _worth(terms.counted, settle, valuation, prices, 0 if terms.counted > 0 else 1)
-        requirement -= _worth(-terms.requirement, settle, valuation, prices, 1)
+        market = tables.markets[index]
+        if market.settle not in spans:
+            spans[market.settle] = prices.asset(market.settle)
+        asset, (low, high) = tables.assets[market.settle], spans[market.settle]
+        counted, required = _worse_terms(market, position, valuation, prices)
+        collateral += _worth(counted, asset, low if counted > 0 else high)
+        requirement -= _worth(-required, asset, high)
     return Measure(collateral, requirement)
 
 
-def _worth(amount: int, asset: int, valuation: Valuation, prices: OpeningPrices, side: int) -> int:
-    """Return an amount in reporting units, rounded down, at the lowest (side 0) or highest (1) price of its asset."""
-    table = valuation.tables.assets[asset]
-    return convert_floor(amount, prices.asset(asset)[side] * table.numerator, table.denominator)
+def _worth(amount: int, asset: AssetTable, ticks: int) -> int:
+    """Return an amount of an asset in reporting units, rounded down, at a price."""
+    x = ticks * asset.numerator
+    return amount if x == asset.denominator else convert_floor(amount, x, asset.denominator)
 
 
-def _worse_terms(index: int, position: Position, valuation: Valuation, prices: OpeningPrices) -> PositionTerms:
-    """Return a position's terms at the price at which it adds less to initial health."""
-    market = valuation.tables.markets[index]
-    low, high = prices.market(index)
-    found: PositionTerms | None = None
-    for ticks in (low,) if low == high else (low, high):
-        valuation.set_mark(index, ticks)
-        terms = position_terms(market, position, valuation, INITIAL)
-        if found is None or terms.counted - terms.requirement < found.counted - found.requirement:
-            found = terms
-    assert found is not None
-    return found
+def _worse_terms(
+    market: MarketTable, position: Position, valuation: Valuation, prices: OpeningPrices
+) -> tuple[int, int]:
+    """Return a position's counted profit and requirement at the price at which it adds less to initial health."""
+    low, high = prices.market(market.index)
+    funding_index = valuation.funding_index(market.index, position.size)
+    _, counted, required = terms_at(market, position, INITIAL, *payoff_at(market, low), funding_index)
+    if high != low:
+        _, other, needed = terms_at(market, position, INITIAL, *payoff_at(market, high), funding_index)
+        if other - needed < counted - required:
+            return other, needed
+    return counted, required

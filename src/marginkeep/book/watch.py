@@ -40,10 +40,10 @@ from marginkeep.book.watch_tick import (
     RESULT_NO_NODES,
     RESULT_TOO_MANY,
     judge_all,
-    judge_listed,
     passes_any,
     react,
     refresh,
+    renew,
     settle_pending,
 )
 from marginkeep.rulebook.model import CALL, MAINTENANCE
@@ -285,25 +285,12 @@ class Watch:
         """Judge accounts that a command has changed and give them new triggers; new accounts are taken in."""
         if self._book.count > len(self._first_nodes):
             self._take_in_new_accounts()
-        self._refresh()
-        touched = np.fromiter(accounts, np.int32)
-        listed = touched[self._marks[touched] == 1]
-        judge_listed(self._rows(), self._levels, self._counters, self._owned(), listed, len(listed))
-        self._settle_apart(touched[self._marks[touched] == 0])
+        pending = self.pending
+        if not renew(*self._everything(), np.fromiter(accounts, np.int32)):
+            self._settle(pending)
         changes = self._changes()
         self._unhealed += changes.breached
         return changes
-
-    def _settle_apart(self, accounts: Any) -> None:
-        """Give accounts new triggers at once, before any that are pending."""
-        count, pending = len(accounts), self.pending
-        if count == 0:
-            return
-        self._pending[count : count + pending] = self._pending[:pending].copy()
-        self._pending[:count] = accounts
-        self._marks[accounts] = 1
-        self._counters[PENDING] = count + pending
-        self._settle(pending)
 
     def _take_in_new_accounts(self) -> None:
         old, new = len(self._first_nodes), self._book.count

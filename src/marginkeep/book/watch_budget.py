@@ -27,7 +27,7 @@ from marginkeep.book.watch_limits import (
     worth,
 )
 from marginkeep.book.watch_lists import DOWN, UP, add_node
-from marginkeep.compiled import kernel
+from marginkeep.compiled import kernel, lending_kernel
 
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows
@@ -54,7 +54,7 @@ BASE: Final = 10_000
 leave a small term no room at all, and any move of its price would have the account looked at."""
 
 
-@kernel()
+@lending_kernel()
 def measure_account(
     accounts: Rows, positions: Rows, balances: Rows, account: int, markets: Rows, tiers: Rows, assets: Rows
 ) -> tuple[int, int]:

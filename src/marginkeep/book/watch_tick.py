@@ -30,7 +30,7 @@ from marginkeep.book.watch_lists import (
     collect,
     drop_nodes,
 )
-from marginkeep.compiled import kernel
+from marginkeep.compiled import lending_kernel
 
 if TYPE_CHECKING:
     from marginkeep.book.watch_lists import Rows
@@ -44,7 +44,7 @@ NODES_NEEDED: Final = 4 * 256
 """Free nodes that must be at hand before an account is budgeted: two ends for each of its terms, twice over."""
 
 
-@kernel()
+@lending_kernel()
 def passes_any(variables: Rows, prices: Rows, incoming: Rows) -> bool:
     """Take new prices in; tell whether any of them is beyond the nearest trigger of its variable.
 
@@ -60,7 +60,7 @@ def passes_any(variables: Rows, prices: Rows, incoming: Rows) -> bool:
     return passed
 
 
-@kernel()
+@lending_kernel()
 def refresh(levels: Any, terms: Any, prices: Rows) -> None:
     """Bring the columns that depend on prices up to date, at both levels."""
     payoffs, coins, _ = terms
@@ -77,7 +77,7 @@ def refresh(levels: Any, terms: Any, prices: Rows) -> None:
             markets[number, k.SETTLE_X] = assets[markets[number, k.SETTLE_ASSET], 0]
 
 
-@kernel()
+@lending_kernel()
 def collect_passed(
     nodes: Any, heads: Any, variables: Rows, prices: Rows, marks: Any, pending: Any, counters: Rows, most: int
 ) -> bool:
@@ -95,7 +95,7 @@ def collect_passed(
     return True
 
 
-@kernel()
+@lending_kernel()
 def judge(
     accounts: Rows,
     positions: Rows,
@@ -119,7 +119,7 @@ def judge(
     return (CALLED if held >= owed else BREACHED), held - owed, deficit
 
 
-@kernel()
+@lending_kernel()
 def _give_triggers(
     accounts: Rows,
     positions: Rows,
@@ -168,7 +168,7 @@ def _give_triggers(
         )  # fmt: skip
 
 
-@kernel()
+@lending_kernel()
 def settle_pending(
     book: Any,
     levels: Any,
@@ -227,7 +227,7 @@ def settle_pending(
     return bool(counters[PENDING] <= keep)
 
 
-@kernel()
+@lending_kernel()
 def _warm(accounts: Rows, positions: Rows, balances: Rows, listed: Any, begin: int, end: int) -> int:
     """Read a little of each account's rows: waits for memory overlap here, where judging waits for each in turn."""
     warmth = 0
@@ -243,7 +243,7 @@ def _warm(accounts: Rows, positions: Rows, balances: Rows, listed: Any, begin: i
     return warmth
 
 
-@kernel()
+@lending_kernel()
 def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any, count: int) -> int:
     """Judge the first `count` of some accounts exactly, and leave their triggers: much cheaper than new ones.
 
@@ -268,7 +268,53 @@ def judge_listed(book: Any, levels: Any, counters: Rows, owned: Any, listed: Any
     return warmth
 
 
-@kernel()
+@lending_kernel()
+def renew(
+    book: Any,
+    levels: Any,
+    terms: Any,
+    prices: Rows,
+    volatility: Any,
+    lists: Any,
+    work: Any,
+    owned: Any,
+    listed: Any,
+) -> bool:
+    """Judge some accounts anew in one call; those not pending get new triggers at once, before any that are.
+
+    Parameters
+    ----------
+    listed : int32[accounts], each account once; left changed
+
+    Returns
+    -------
+    False if nodes ran out: give more and settle all but those that were pending before
+    """
+    counters = lists[4]
+    _, marks, pending, _ = owned
+    refresh(levels, terms, prices)
+    count = counters[PENDING]
+    first = 0
+    for account in listed:
+        first += marks[account] == 0
+    for place in range(count - 1, -1, -1):
+        pending[place + first] = pending[place]
+    first = judged = 0
+    for account in listed:
+        if marks[account] == 0:
+            pending[first] = account
+            first += 1
+        else:
+            listed[judged] = account
+            judged += 1
+    for place in range(first):
+        marks[pending[place]] = 1
+    counters[PENDING] = count + first
+    judge_listed(book, levels, counters, owned, listed, judged)
+    return bool(settle_pending(book, levels, terms, prices, volatility, lists, work, owned, count))
+
+
+@lending_kernel()
 def react(
     book: Any,
     levels: Any,
@@ -302,7 +348,7 @@ def react(
     return RESULT_DONE if done else RESULT_NO_NODES
 
 
-@kernel()
+@lending_kernel()
 def judge_all(book: Any, begin: int, end: int, levels: Any, statuses: Any) -> None:
     """Judge accounts [begin, end) exactly into `statuses[begin:end]`; triggers are not touched."""
     accounts, positions, balances = book

@@ -12,7 +12,7 @@ from marginkeep.clearing.calls import forget_healed
 from marginkeep.clearing.enforcement import enforce
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import State
-from marginkeep.clearing.transaction import Refusal, Transaction
+from marginkeep.clearing.transaction import Refusal, Transaction, refuse
 from marginkeep.units import INT64_SAFE
 
 if TYPE_CHECKING:
@@ -49,6 +49,16 @@ _HANDLERS: Final[dict[type, Callable[[Transaction, Any], None]]] = {
 
 _MOVES_THE_BOOK: Final = (commands.SetPrices, commands.PayFunding, commands.AdoptRulebook)
 """Commands after which any account may be below maintenance."""
+
+CHECKABLE: Final = (
+    commands.ReserveOrder,
+    commands.Withdraw,
+    commands.Transfer,
+    commands.AddMargin,
+    commands.RemoveMargin,
+    commands.ChangeMode,
+)
+"""Commands whose handlers only stage: until `Transaction.commit` they change nothing."""
 
 _MOVES_TIME: Final = (commands.AdvanceTime, commands.PublishQuotes)
 
@@ -98,34 +108,56 @@ class Clearinghouse:
         handler = _HANDLERS.get(type(command))
         if handler is None:
             return (_rejected(command, Refusal("unknown_command", f"{type(command).__name__} is not a command")),)
-        self.state.sequence += 1
-        transaction = Transaction(self.state)
+        state = self.state
+        state.sequence += 1
+        transaction = Transaction(state)
         try:
             _require_well_formed(command)
             handler(transaction, command)
         except Refusal as refusal:
             return (_rejected(command, refusal),)
         events = transaction.commit()
-        movement = transaction.movement
-        funded = transaction.funded
-        moved = movement is not None and (movement.acts or self.state.called)
-        if isinstance(command, _MOVES_THE_BOOK) or moved or funded:
-            return events + enforce(self.state, command, movement, funded)
-        if self.state.watch is not None and (touched := transaction.touched()):
-            self.state.watch.update(touched)
-        if self.state.called:
-            names = self.state.names
-            forget_healed(self.state, [names[i] for i in transaction.touched() if names[i] in self.state.called])
-        return events + self._attend(command, transaction) if self.state.ill else events
+        movement, funded = transaction.movement, transaction.funded
+        moved = movement is not None and (movement.acts or state.called)
+        if funded or moved or isinstance(command, _MOVES_THE_BOOK):
+            return events + enforce(state, command, movement, funded)
+        if state.watch is None and not state.called and not state.ill:
+            return events
+        return events + self._follow_up(command, transaction)
 
-    def _attend(self, command: commands.Command, transaction: Transaction) -> tuple[Event, ...]:
+    def check(self, command: commands.Command) -> tuple[Event, ...]:
+        """Return what a command of `CHECKABLE` would be answered now, and change nothing.
+
+        What the house does of its own accord after a command is not part of the answer.
+        """
+        transaction = Transaction(self.state)
+        try:
+            if not isinstance(command, CHECKABLE):
+                refuse("not_checkable", f"{type(command).__name__} cannot be tried without being done")
+            _require_well_formed(command)
+            _HANDLERS[type(command)](transaction, command)
+        except Refusal as refusal:
+            return (_rejected(command, refusal),)
+        return tuple(transaction.events)
+
+    def _follow_up(self, command: commands.Command, transaction: Transaction) -> tuple[Event, ...]:
+        """Tell those who look at accounts one by one which ones a command has changed."""
+        state = self.state
+        touched = transaction.touched()
+        if state.watch is not None and touched:
+            state.watch.update(touched)
+        if state.called:
+            forget_healed(state, [state.names[i] for i in touched if state.names[i] in state.called])
+        return self._attend(command, transaction, touched) if state.ill else ()
+
+    def _attend(self, command: commands.Command, transaction: Transaction, touched: Sequence[int]) -> tuple[Event, ...]:
         """Attend those on the ladder whom a command has touched, and everybody whose time has come."""
         from marginkeep.clearing.attendance import attend_these, has_due
 
         state = self.state
         if isinstance(command, _MOVES_TIME) and has_due(state):
             return enforce(state, command, transaction.movement)
-        return attend_these(state, [state.names[i] for i in transaction.touched() if state.names[i] in state.ill])
+        return attend_these(state, [state.names[i] for i in touched if state.names[i] in state.ill])
 
 
 def _rejected(command: object, refusal: Refusal) -> Rejected:
@@ -140,34 +172,44 @@ def _rejected(command: object, refusal: Refusal) -> Rejected:
 
 def _require_well_formed(command: commands.Command) -> None:
     """Refuse fields of the wrong type or size: commands built in Python have not passed a decoder."""
-    for field in _fields(type(command)):
-        name, value = field.name, getattr(command, field.name)
-        if name in _CHOICES:
-            if value not in _CHOICES[name]:
-                raise Refusal("bad_choice", f"{name} is {value!r}: use one of {', '.join(_CHOICES[name])}")
-        elif field.type is int:
-            _require_integer(name, value)
-        elif name in _TABLES:
-            _require_table(name, value)
-        elif name in _TEXTS:
-            if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
-                raise Refusal("bad_text", f"{name} must be text of at most {TEXT_LENGTH_MAX} characters")
-        elif name == "quotes":
-            _require_quotes(value)
-        elif field.type is str or value is not None:
-            _require_name(name, value)
+    for name, check in _checks(type(command)):
+        check(name, getattr(command, name))
 
 
 @cache
-def _fields(kind: type[commands.Command]) -> tuple[structs.FieldInfo, ...]:
-    """Return a command's fields; asking msgspec anew costs more than applying the command."""
-    return structs.fields(kind)
+def _checks(kind: type[commands.Command]) -> tuple[tuple[str, Callable[[str, Any], None]], ...]:
+    """Return a command's fields, each with its check; asking msgspec anew costs more than applying the command."""
+    return tuple((field.name, _check_of(field)) for field in structs.fields(kind))
 
 
-def _require_quotes(value: object) -> None:
+def _check_of(field: structs.FieldInfo) -> Callable[[str, Any], None]:
+    if field.name in _CHOICES:
+        return _require_choice
+    if field.type is int:
+        return _require_integer
+    if field.name in _TABLES:
+        return _require_table
+    if field.name in _TEXTS:
+        return _require_text
+    if field.name == "quotes":
+        return _require_quotes
+    return _require_name if field.type is str else _require_name_or_none
+
+
+def _require_choice(name: str, value: object) -> None:
+    if value not in _CHOICES[name]:
+        raise Refusal("bad_choice", f"{name} is {value!r}: use one of {', '.join(_CHOICES[name])}")
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or len(value) > TEXT_LENGTH_MAX:
+        raise Refusal("bad_text", f"{name} must be text of at most {TEXT_LENGTH_MAX} characters")
+
+
+def _require_quotes(name: str, value: object) -> None:
     """Check quotes: names are looked up later, numbers must be integers that columns can hold."""
     if not isinstance(value, tuple):
-        raise Refusal("bad_quotes", f"quotes is {value!r:.80}: give a tuple of quotes")
+        raise Refusal("bad_quotes", f"{name} is {value!r:.80}: give a tuple of quotes")
     for quote in value:
         if type(quote) is not commands.Quote:
             raise Refusal("bad_quotes", f"{quote!r:.80} is not a quote")
@@ -192,8 +234,13 @@ def _require_name(name: str, value: object) -> None:
         raise Refusal("bad_name", f"{name} is {value!r:.80}: give 1 to {NAME_LENGTH_MAX} printable characters")
 
 
+def _require_name_or_none(name: str, value: object) -> None:
+    if value is not None:
+        _require_name(name, value)
+
+
 def _require_integer(name: str, value: object) -> None:
     if type(value) is not int:
         raise Refusal("bad_number", f"{name} is {value!r:.80}: give an integer count of its unit")
-    if abs(value) > INT64_SAFE:
+    if not -INT64_SAFE <= value <= INT64_SAFE:
         raise Refusal("bad_number", f"{name} is beyond the bound of {INT64_SAFE}", bound=INT64_SAFE)

@@ -14,7 +14,7 @@ from marginkeep.rulebook.oracle_rules import GUARDED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from marginkeep.book.account import Account, Position
+    from marginkeep.book.account import Account
     from marginkeep.clearing.state import State
     from marginkeep.clearing.transaction import Transaction
     from marginkeep.oracle.lines import Line
@@ -64,13 +64,11 @@ def _require(tx: Transaction, action: str, line: Line, what: str) -> None:
         refuse("price", f"{what} needs {line.name}, but {why}; its sources: {sources}", (seen,))
 
 
-def action_of(before: Position | None, account: Account, market: int) -> str:
-    """Return ``reduce`` when a position only came nearer to zero, else ``open``; the system's own always reduces."""
+def action_of(account: Account, before: int, after: int) -> str:
+    """Return ``reduce`` when a position's size only came nearer to zero, else ``open``; the system's always reduces."""
     if account.mode == SYSTEM:
         return "reduce"
-    held = before.size if before is not None else 0
-    after = account.positions[market].size
-    return "reduce" if held and abs(after) < abs(held) and after * held >= 0 else "open"
+    return "reduce" if before and abs(after) < abs(before) and after * before >= 0 else "open"
 
 
 class Seen(NamedTuple):

@@ -33,8 +33,9 @@ def interest_requirement(tx: Transaction, account: Account) -> int:
             continue
         market = state.tables.markets[index]
         x, y = lot_value(state, market)
-        share = interest_share(ceil_div(tx.open_interest(index) * x, y), rules.margin)
-        if share:
+        open_interest = ceil_div(tx.open_interest(index) * x, y)
+        if open_interest > rules.margin.lower:
+            share = interest_share(open_interest, rules.margin)
             total -= convert_floor(-_added(state, market, position, share), *_dearest(state, market.settle))
     return total
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from marginkeep.book.account import SYSTEM
 from marginkeep.clearing.pacing import impacts_of
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from marginkeep.clearing.state import State
+    from marginkeep.liquidation.position_limits import LimitRefusal
     from marginkeep.rulebook import MarketTable
+
+    Growths = tuple[Growth | None, Growth | None, Growth | None]
 
 
 def reach_of(tx: Transaction, name: str, market: int) -> Reach:
@@ -45,14 +48,21 @@ def require_within_limits(tx: Transaction, market: MarketTable, before: dict[str
     ----------
     before : the reach of every account that has changed, see `note_reaches`
     """
-    if market.index not in tx.state.position_rules:
+    rules = tx.state.position_rules.get(market.index)
+    if rules is None:
         return
+    growths: list[Growths] = []
     for name, reach in before.items():
         own = account_growth(name, reach, reach_of(tx, name, market.index))
-        group = _group_growth(tx, market.index, owner_of(name), before)
-        _require(tx, market, own, group, None)
+        growths.append((own, _group_growth(tx, market.index, owner_of(name), before), None))
     opened = Growth(market.name, tx.state.open_interest[market.index], tx.open_interest(market.index))
-    _require(tx, market, None, None, opened)
+    growths.append((None, None, opened))
+    impact = impacts_of(tx.state).get(market.index)
+    depth, value = None if impact is None else impact.depth, lot_value(tx.state, market)
+    for growth in growths:
+        found = refusal(rules, *growth, depth, value)
+        if found is not None:
+            _refuse(market, found)
 
 
 def lot_value(state: State, market: MarketTable) -> tuple[int, int]:
@@ -73,15 +83,7 @@ def _group_growth(tx: Transaction, market: int, owner: str, before: dict[str, Re
     return group_growth(owner, [before.get(name, reach) for name, reach in after.items()], after.values())
 
 
-def _require(
-    tx: Transaction, market: MarketTable, account: Growth | None, group: Growth | None, interest: Growth | None
-) -> None:
-    state = tx.state
-    impact = impacts_of(state).get(market.index)
-    depth = None if impact is None else impact.depth
-    found = refusal(state.position_rules[market.index], account, group, interest, depth, lot_value(state, market))
-    if found is None:
-        return
+def _refuse(market: MarketTable, found: LimitRefusal) -> NoReturn:
     reason = f"{market.name}: {found.reason}"
     if found.code == "group_limit":
         refuse("group_limit", reason, reach=found.reach, bound=found.bound)

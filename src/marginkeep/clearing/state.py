@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from marginkeep.book.account import SYSTEM, Account
@@ -56,8 +56,7 @@ FUND: Final = "fund:"
 """Prefix: one ledger account for each insurance fund of a pool of markets; the last fund is `INSURANCE_FUND`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, gc=False):
     """What is left of an open order: `cost` is that of its complete fill at its price, in settle units."""
 
     market: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from marginkeep.book.account import ISOLATED, SYSTEM
@@ -16,7 +15,9 @@ from marginkeep.clearing.transaction import Transaction, refuse
 from marginkeep.units import rate_ceil
 
 if TYPE_CHECKING:
+    from marginkeep.book.account import Account
     from marginkeep.clearing.commands import ReleaseOrder, ReserveOrder, Trade
+    from marginkeep.margin.solvency import Measure
     from marginkeep.rulebook import MarketTable
 
 
@@ -28,39 +29,44 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     """
     market = tx.marked_market(command.market)
     _check_order(tx, command, market)
-    tx.user_account(command.account)
-    _require_market_allowed(tx, command.account, market)
-    require_action(tx, _action_of_order(tx, command, market), market, f"order {command.order!r}")
+    account = tx.user_account(command.account)
+    _require_market_allowed(account, command.account, market)
+    if tx.state.oracle is not None:
+        require_action(tx, _action_of_order(account, command, market), market, f"order {command.order!r}")
     reaches = note_reaches(tx, market, (command.account,))
-    before = tx.initial(command.account).health
-    size = command.size if command.side == "buy" else -command.size
-    cost = cost_of(market, size, command.price)
-    tx.position(command.account, market)
     is_buy = command.side == "buy"
+    cost = cost_of(market, command.size if is_buy else -command.size, command.price)
+    tx.position(command.account, market)
     tx.set_order(command.account, command.order, Order(market.index, is_buy, command.size, command.price, cost))
     require_within_limit(tx, command.account, market)
     require_within_limits(tx, market, reaches)
     after = tx.initial(command.account)
-    if after.health < before:
-        tx.refuse_if_halted(f"order {command.order!r}")
-    if after.health < 0 and after.health < before:
-        refuse(
-            "insufficient_margin",
-            f"order {command.order!r} needs {-after.health} more than {command.account} has free: "
-            f"deposit at least that, or make the order smaller",
-            tx.worse_prices(command.account),
-            missing=-after.health,
-            collateral=after.collateral,
-            requirement=after.requirement,
-        )
+    if after.health < 0 or tx.state.halted:
+        _refuse_if_worse(tx, command, after)
     tx.events.append(
         OrderReserved(account=command.account, order=command.order, free=after.health, postings=tx.take_postings())
     )
 
 
-def _action_of_order(tx: Transaction, command: ReserveOrder, market: MarketTable) -> str:
+def _refuse_if_worse(tx: Transaction, command: ReserveOrder, after: Measure) -> None:
+    """Refuse an order that lowers initial health where it is below 0, or where risk may only be reduced."""
+    if after.health >= tx.measure_initial(tx.before(command.account)).health:
+        return
+    tx.refuse_if_halted(f"order {command.order!r}")
+    refuse(
+        "insufficient_margin",
+        f"order {command.order!r} needs {-after.health} more than {command.account} has free: "
+        f"deposit at least that, or make the order smaller",
+        tx.worse_prices(command.account),
+        missing=-after.health,
+        collateral=after.collateral,
+        requirement=after.requirement,
+    )
+
+
+def _action_of_order(account: Account, command: ReserveOrder, market: MarketTable) -> str:
     """Return ``reduce`` for an order that, with those already open on its side, at most closes the position."""
-    held = tx.account(command.account).positions.get(market.index)
+    held = account.positions.get(market.index)
     if held is None or not held.size or (held.size > 0) == (command.side == "buy"):
         return "open"
     reserved = held.ask_size if held.size > 0 else held.bid_size
@@ -73,7 +79,7 @@ def _check_order(tx: Transaction, command: ReserveOrder, market: MarketTable) ->
         refuse("bad_size", f"size is {command.size} lots: it must be above 0")
     if tx.order(command.account, command.order) is not None:
         refuse("duplicate_order", f"{command.account} already has an order {command.order!r}: use another id")
-    if len(tx.open_orders(command.account)) >= ORDERS_MAX:
+    if tx.count_orders(command.account) >= ORDERS_MAX:
         refuse("limit", f"{command.account} has {ORDERS_MAX} open orders, the most allowed", bound=ORDERS_MAX)
 
 
@@ -117,9 +123,9 @@ def trade(tx: Transaction, command: Trade) -> None:
     for name, _, _, _ in sides:
         tx.remember(name)
     reaches = note_reaches(tx, market, (command.buyer, command.seller))
-    cleared = [_clear_side(tx, market, name, order, size, command.price, taker) for name, order, size, taker in sides]
-    costs = sum(cost_of(market, size, command.price) for _, _, size, _ in sides)
-    tx.post_dust(market, costs)
+    buyer, paid = _clear_side(tx, market, *sides[0], command.price)
+    seller, received = _clear_side(tx, market, *sides[1], command.price)
+    tx.post_dust(market, paid + received)
     require_within_limits(tx, market, reaches)
     for name, _, _, _ in sides:
         tx.require_solvent(name, f"the trade in {market.name}")
@@ -130,33 +136,36 @@ def trade(tx: Transaction, command: Trade) -> None:
             market=market.name,
             size=command.size,
             price=command.price,
-            buyer=cleared[0],
-            seller=cleared[1],
+            buyer=buyer,
+            seller=seller,
             postings=tx.take_postings(),
         )
     )
 
 
 def _clear_side(
-    tx: Transaction, market: MarketTable, name: str, order: str | None, size: int, price: int, is_taker: bool
-) -> TradeSide:
-    _require_market_allowed(tx, name, market)
-    before = copy(tx.account(name).positions.get(market.index))
+    tx: Transaction, market: MarketTable, name: str, order: str | None, size: int, is_taker: bool, price: int
+) -> tuple[TradeSide, int]:
+    """Clear one side; return what has become of it, and what the fill cost it."""
+    account = tx.account(name)
+    _require_market_allowed(account, name, market)
+    held = account.positions.get(market.index)
+    size_before = 0 if held is None else held.size
     if order is not None:
         _consume_order(tx, name, market, order, size)
-    settle = tx.account(name).balances.get(market.settle, 0)
-    tx.position(name, market)
-    funding = tx.account(name).balances.get(market.settle, 0) - settle
+    settle = account.balances.get(market.settle, 0)
+    position = tx.position(name, market)
+    funding = account.balances.get(market.settle, 0) - settle
     fill = tx.fill(name, market, size, price)
-    action = action_of(before, tx.account(name), market.index)
-    require_action(tx, action, market, f"the trade in {market.name}")
+    if tx.state.oracle is not None:
+        action = action_of(account, size_before, position.size)
+        require_action(tx, action, market, f"the trade in {market.name}")
     fee = 0
-    if tx.account(name).mode != SYSTEM:
+    if account.mode != SYSTEM:
         fee = rate_ceil(abs(fill.cost), market.market.taker_fee if is_taker else market.market.maker_fee)
         tx.charge_fee(name, market, fee)
     require_within_limit(tx, name, market)
-    position = tx.account(name).positions[market.index]
-    return TradeSide(name, order, fee, fill.realised, funding, position.size, position.cost)
+    return TradeSide(name, order, fee, fill.realised, funding, position.size, position.cost), fill.cost
 
 
 def _consume_order(tx: Transaction, name: str, market: MarketTable, key: str, size: int) -> None:
@@ -177,9 +186,9 @@ def _consume_order(tx: Transaction, name: str, market: MarketTable, key: str, si
     tx.set_order(name, key, Order(order.market, order.is_buy, left, order.price, cost))
 
 
-def _require_market_allowed(tx: Transaction, name: str, market: MarketTable) -> None:
+def _require_market_allowed(account: Account, name: str, market: MarketTable) -> None:
     """Keep an isolated account to its own market."""
-    if tx.account(name).mode == ISOLATED and not name.endswith(f"/{market.name}"):
+    if account.mode == ISOLATED and not name.endswith(f"/{market.name}"):
         refuse("isolated_account", f"{name!r} is isolated to its own market and may not trade {market.name}")
 
 

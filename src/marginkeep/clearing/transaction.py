@@ -10,14 +10,13 @@ from marginkeep.book.health import measure
 from marginkeep.book.limits import TERMS_MAX
 from marginkeep.clearing.events import AccountOpened, Event, Posting
 from marginkeep.clearing.state import FEES, FUNDING, INSURANCE_FUND, SETTLEMENT, Order, State
-from marginkeep.margin.solvency import does_not_worsen
+from marginkeep.margin.solvency import Measure, does_not_worsen
 from marginkeep.rulebook.model import INITIAL, MAINTENANCE
 from marginkeep.units import INT64_SAFE, RATE_ONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from marginkeep.margin.solvency import Measure
     from marginkeep.oracle.oracle import Movement
     from marginkeep.oracle.price_seen import PriceSeen
     from marginkeep.rulebook import AssetTable, MarketTable
@@ -55,11 +54,11 @@ class Transaction:
 
     __slots__ = (
         "_accounts",
-        "_before",
         "_dust",
         "_interest",
         "_ledger",
         "_orders",
+        "_remembered",
         "_shared",
         "events",
         "funded",
@@ -78,7 +77,7 @@ class Transaction:
         self.movement: Movement | None = None
         self.funded: list[int] = []
         self._accounts: dict[str, Account] = {}
-        self._before: dict[str, Measure] = {}
+        self._remembered: set[str] = set()
         self._ledger: dict[tuple[str, int], int] = {}
         self._orders: dict[tuple[str, str], Order | None] = {}
         self._dust: dict[int, int] = {}
@@ -264,6 +263,12 @@ class Transaction:
                     orders[key] = order
         return dict(sorted(orders.items()))
 
+    def count_orders(self, account: str) -> int:
+        """Return how many open orders an account has, as staged."""
+        if self._orders:
+            return len(self.open_orders(account))
+        return len(self.state.orders.get(self.state.index.get(account, NO_PARENT), ()))
+
     def set_order(self, account: str, key: str, order: Order | None) -> None:
         """Replace what is left of an order, and the reserve in its position with it."""
         before = self.order(account, key)
@@ -284,24 +289,35 @@ class Transaction:
     # Solvency --------------------------------------------------------------------------------------------------
 
     def remember(self, name: str) -> None:
-        """Note an account's state at maintenance before it changes, for `require_solvent`."""
-        self._before[name] = measure(self.account(name), self.state.valuation, MAINTENANCE)
+        """Note that an account may pass `require_solvent` by not getting worse than the book has it now."""
+        self.account(name)
+        self._remembered.add(name)
+
+    def before(self, name: str) -> Account:
+        """Return an account as it was before the transaction, to be read only; an empty one if it was opened in it."""
+        index = self.state.index.get(name)
+        return Account() if index is None else self.state.book.read(index)
 
     def initial(self, name: str, action: str = "open") -> Measure:
-        """Measure an account at the initial level: at the worse of mark and stable price, where an oracle has one.
+        """Measure an account as staged at the initial level, see `measure_initial`."""
+        return self.measure_initial(self.account(name), action)
+
+    def measure_initial(self, account: Account, action: str = "open") -> Measure:
+        """Measure at the initial level: at the worse of mark and stable price, where an oracle has one.
 
         Where the rulebook scales initial margin with open interest, that after the transaction counts.
         """
-        account = self.account(name)
-        if self.state.opening is None:
-            measured = measure(account, self.state.valuation, INITIAL)
+        state = self.state
+        if state.opening is None:
+            measured = measure(account, state.valuation, INITIAL)
         else:
-            measured = self.state.opening.measure(account, action)
-        if not self.state.position_rules or account.mode == SYSTEM:
+            measured = state.opening.measure(account, action)
+        if not state.position_rules or account.mode == SYSTEM:
             return measured
         from marginkeep.clearing.interest_margin import interest_requirement
 
-        return measured._replace(requirement=measured.requirement + interest_requirement(self, account))
+        added = interest_requirement(self, account)
+        return Measure(measured.collateral, measured.requirement + added) if added else measured
 
     def worse_prices(self, name: str, action: str = "open") -> tuple[PriceSeen, ...]:
         """Return the evidence of prices that make initial margin dearer than they make maintenance."""
@@ -320,8 +336,7 @@ class Transaction:
         initial = self.initial(name, action)
         if account.mode == SYSTEM or (initial.health >= 0 and not self.state.halted):
             return initial.health
-        after = measure(account, self.state.valuation, MAINTENANCE)
-        if name in self._before and does_not_worsen(self._before[name], after):
+        if name in self._remembered and self._does_not_worsen(name):
             return initial.health
         self.refuse_if_halted(what)
         refuse(
@@ -333,6 +348,12 @@ class Transaction:
             collateral=initial.collateral,
             requirement=initial.requirement,
         )
+
+    def _does_not_worsen(self, name: str) -> bool:
+        """Tell whether an account is no worse at maintenance than before; rarely asked, so measured only then."""
+        valuation = self.state.valuation
+        before = measure(self.before(name), valuation, MAINTENANCE)
+        return does_not_worsen(before, measure(self.account(name), valuation, MAINTENANCE))
 
     def refuse_if_halted(self, what: str) -> None:
         """Refuse a command that adds risk while the clearinghouse is halted."""
