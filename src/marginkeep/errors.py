@@ -6,7 +6,12 @@
     ├── InputError            bad input, rejected whole: the caller fixes it         exit code 2
     │   ├── RulebookError     a rulebook or case file that must not be used
     │   ├── PriceFileError    a price file that cannot be read or repaired
-    │   └── PrecisionError    a number finer or larger than its unit allows
+    │   ├── PrecisionError    a number finer or larger than its unit allows
+    │   └── KeyReused         an idempotency key that stands for another command
+    ├── JournalError          the journal cannot be trusted or written: new commands stop   exit code 4
+    │   ├── JournalCorrupt    a record, snapshot or checkpoint is damaged or out of place
+    │   ├── FencedOut         another writer has taken the journal over
+    │   └── JournalStalled    a write could not be made durable (disk full, lost server)
     └── InvariantViolation    an impossible state: a defect, never caught, halts     exit code 3
 
 Expected refusals (too little margin, an unknown order) are not errors: the clearinghouse answers them with
@@ -32,6 +37,26 @@ class PriceFileError(InputError):
 
 class PrecisionError(InputError):
     """A number is finer or larger than its unit allows. Handled by: the caller, with a coarser number."""
+
+
+class KeyReused(InputError):
+    """An idempotency key was used before with another command. Handled by: the caller, with a new key."""
+
+
+class JournalError(MarginkeepError):
+    """The journal cannot be used: nothing more is acknowledged until somebody has looked. Handled by: the operator."""
+
+
+class JournalCorrupt(JournalError):
+    """Something in the journal is damaged, missing or out of place; the message names it. Retry: never."""
+
+
+class FencedOut(JournalError):
+    """Another writer owns the journal now. Handled by: stopping; whoever took over goes on. Retry: never."""
+
+
+class JournalStalled(JournalError):
+    """A batch could not be made durable. Retry: after a restart, which recovers what is durable."""
 
 
 class InvariantViolation(MarginkeepError):
