@@ -1,0 +1,163 @@
+"""`marginkeep verify`: check a journal with a verifier that shares no code with the engine, or make it all again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from marginkeep.errors import InputError, JournalError, MarginkeepError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from marginkeep.journal.replaying import ReplayReport
+    from marginkeep_verify import Report
+
+EXIT_FOUND = 1
+EXIT_INTERRUPTED = 130
+RECORDS_AN_UPDATE = 500
+FINDINGS_SHOWN = 20
+
+
+@click.command()
+@click.argument("journal")
+@click.option("--key", help="Public key of the checkpoints, as text or in a file; without it signatures are unchecked.")
+@click.option("--replay", is_flag=True, help="Also make every decision again with this engine.")
+@click.option("--findings", type=click.IntRange(1), default=FINDINGS_SHOWN, show_default=True, help="List so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(journal: str, key: str | None, replay: bool, findings: int, as_json: bool) -> None:
+    """Verify a JOURNAL: an SQLite file, an export (.jsonl, .jsonl.gz), or postgresql://...
+
+    Checks hashes, links, order, the tree's tiles and checkpoints, payloads kept apart, snapshots and conservation; it
+    says what it could not check. Ctrl-C stops early and prints what was found so far. `python -m marginkeep_verify`
+    does the same without the engine. Exit code 1 when something is found.
+
+    \b
+    marginkeep verify house.journal --key house.vkey --replay
+    """  # noqa: D301 - click reads a real backspace as "do not wrap"
+    from marginkeep.cli.session import interrupts
+    from marginkeep.journal.opening import EXPORTS
+
+    if replay and journal.endswith(EXPORTS):
+        raise InputError(f"{journal} is an export, which cannot be replayed: name the journal, or leave --replay out")
+    report = _verify(journal, key, findings)
+    if not as_json:
+        click.echo(report.as_text())
+    replayed = None
+    if replay and not report.interrupted:
+        with interrupts() as stopped:  # from here on, also while the engine is being imported
+            replayed = _replay(journal, findings, stopped)
+    if as_json:
+        from msgspec import to_builtins
+
+        derived = None if replayed is None else {"ok": replayed.ok, **to_builtins(replayed)}
+        click.echo(json.dumps({**report.as_dict(), "replay": derived}, indent=2))
+    elif replayed is not None:
+        click.echo(replay_text(replayed))
+    if report.interrupted or (replayed is not None and replayed.interrupted):
+        sys.exit(EXIT_INTERRUPTED)
+    if not report.ok or (replayed is not None and not replayed.ok):
+        sys.exit(EXIT_FOUND)
+
+
+def _verify(journal: str, key: str | None, findings: int) -> Report:
+    from marginkeep_verify import verify_journal
+
+    vkey = _key_text(key)
+    try:
+        with _progress("verifying") as told:
+            total = _records_in(journal) if sys.stderr.isatty() else None
+            return verify_journal(journal, vkey, findings, lambda done: told(done, total))
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from error
+
+
+def _records_in(journal: str) -> int | None:
+    """Return how many records a journal says it has; None where it does not say."""
+    from marginkeep.journal.opening import open_log
+
+    try:
+        log = open_log(journal, read_only=True)
+        try:
+            return log.head().sequence
+        finally:
+            log.close()
+    except MarginkeepError:
+        return None
+
+
+def _key_text(key: str | None) -> str | None:
+    """Return a key's text; a text with plus signs is one, anything else names a file."""
+    if key is None or "+" in key:
+        return key
+    try:
+        return Path(key).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--key {key} cannot be read ({error}): give the key's text, or a file that holds it"
+        ) from error
+
+
+def _replay(journal: str, findings: int, stopped: Callable[[], bool]) -> ReplayReport:
+    from marginkeep.journal.opening import open_log
+    from marginkeep.journal.replaying import Difference, ReplayReport, replay_journal
+
+    try:
+        log = open_log(journal, read_only=True)
+        try:
+            with _progress("replaying") as told:
+                return replay_journal(log, most=findings, progress=told, stopped=stopped)
+        finally:
+            log.close()
+    except (InputError, JournalError) as error:
+        report = ReplayReport(after=0, found=1)
+        report.differences.append(Difference(0, "journal", str(error), "it cannot be replayed"))
+        return report
+
+
+def replay_text(report: ReplayReport) -> str:
+    """Return what replaying found, as text."""
+    start = f"record {report.after}" if report.after else "the genesis"
+    derived = f"replay: {report.commands} commands derived again from {start} to record {report.last}"
+    lines = [f"{derived}, {report.snapshots} snapshots compared"]
+    for one in report.differences:
+        lines += [
+            f"differs: record {one.sequence}, {one.where}:",
+            f"  recorded {one.recorded}",
+            f"  derived  {one.derived}",
+        ]
+    if report.found > len(report.differences):
+        lines.append(f"and {report.found - len(report.differences)} more differences")
+    state = f"{report.found} differences" if report.found else "all as recorded"
+    return "\n".join([*lines, f"{state}, stopped before the end" if report.interrupted else state])
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar with rate and time left on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TextColumn("{task.fields[text]} records, {task.fields[rate]} a second"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None, text="0", rate="-")
+
+        def told(done: int, total: int | None) -> None:
+            if done % RECORDS_AN_UPDATE and done != total:
+                return
+            speed = progress.tasks[0].speed
+            text = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+            progress.update(task, completed=done, total=total, text=text, rate=f"{speed:,.0f}" if speed else "-")
+
+        yield told
