@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak clean
+.PHONY: help setup demo test check format bench soak soak-service clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,7 +48,10 @@ bench: $(VENV)/.dev ## Measure speed and memory, as ratios in one run
 	$(BIN)/python -m benchmarks
 
 soak: $(VENV)/.dev ## Long seeded simulation (SOAK_MINUTES=60)
-	$(BIN)/python -m pytest -q -s tests/soak --soak-minutes $${SOAK_MINUTES:-60}
+	$(BIN)/python -m pytest -q -s tests/soak/test_soak.py --soak-minutes $${SOAK_MINUTES:-60}
+
+soak-service: $(VENV)/.dev ## The service under mixed load, killed in between (SOAK_MINUTES=30)
+	$(BIN)/python -m pytest -q -s tests/soak/test_service_soak.py --soak-minutes $${SOAK_MINUTES:-30}
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) demo-report .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

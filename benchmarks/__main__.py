@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.journal import measure_journal
 from benchmarks.liquidating import measure_liquidating
 from benchmarks.machine import describe_machine
 from benchmarks.quoting import measure_quoting
 from benchmarks.replaying import measure_replay
 from benchmarks.revaluation import measure_revaluation
+from benchmarks.service import measure_service
 from benchmarks.single import measure_single
 from benchmarks.watching import measure_watching
 
@@ -28,6 +30,8 @@ ROOMS = {
     "liquidations": measure_liquidating,
     "quotes": measure_quoting,
     "replay": measure_replay,
+    "journal": measure_journal,
+    "service": measure_service,
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 

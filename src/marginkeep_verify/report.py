@@ -106,5 +106,7 @@ class Report:
             lines.append(f"and {self.found - len(self.findings)} more findings")
         lines += [f"note: {text}" for text in self.remarks]
         lines += [f"not covered: {text}" for text in self.not_covered]
-        state = "stopped before the end" if self.interrupted else "sound" if self.ok else f"{self.found} findings"
+        state = (
+            "stopped before the end" if self.interrupted else "sound" if self.ok else f"NOT SOUND: {self.found} found"
+        )
         return "\n".join([*lines, f"{state}; last hash {self.hash}"])

@@ -2,12 +2,15 @@
 
 - ``console``: a line that starts with ``$ `` is a command; the lines below it, if any, are its output. A line ``...``
   stands for any number of lines. ``make`` commands are not run, since they would run these tests again; they must be
-  targets of the Makefile.
+  targets of the Makefile. A command that ends with `` &`` is started and waited for until it has printed what is shown;
+  ``kill %1`` ends it as SIGTERM does, and so does the end of the page.
+- ``console live`` and ``text live``: the same, but each number, time, hash and key stands for any other.
 - ``python``: a doctest where it has prompts, else a script; a ``text`` block right below is what it prints.
 - ``toml``: a case or a rulebook, which must load; with ``# file: NAME`` on its first line it is also written there.
 
 The blocks of one page run from top to bottom in one folder of their own, beside a copy of the examples, and share one
-Python namespace, as they would for a reader who follows the page.
+Python namespace, as they would for a reader who follows the page. Port 8470, which the service listens at by default,
+stands for one that is free.
 """
 
 from __future__ import annotations
@@ -28,10 +31,13 @@ from typing import Any
 from marginkeep.book import read_case
 from marginkeep.rulebook import read_rulebook
 from marginkeep.rulebook.reading import parse_text
+from tests.docs.background import Background, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 120
-_FENCE = re.compile(r"^```([a-z]*)\s*$")
+_FENCE = re.compile(r"^```([a-z]*)( live)?\s*$")
+_VARIES = re.compile(r"marginkeep-demo-\w+|[\w+/-]{40,}={0,2}|\b[0-9a-f]{8,}\b|[-+]?\d[\d,.:]*")
+_PORT = "127.0.0.1:8470"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Block:
     language: str
     start: int
     lines: tuple[str, ...]
+    live: bool = False
 
     @property
     def text(self) -> str:
@@ -89,16 +96,16 @@ def blocks_of(page: Path) -> list[Block]:
     """Return the fenced blocks of a page, in order."""
     found: list[Block] = []
     lines = page.read_text(encoding="utf-8").splitlines()
-    opened: tuple[str, int] | None = None
+    opened: tuple[str, int, bool] | None = None
     for number, line in enumerate(lines, start=1):
         fence = _FENCE.match(line)
         if fence is None:
             continue
         if opened is None:
-            opened = fence[1], number + 1
+            opened = fence[1], number + 1, fence[2] is not None
             continue
-        language, start = opened
-        found.append(Block(language, start, tuple(lines[start - 1 : number - 1])))
+        language, start, live = opened
+        found.append(Block(language, start, tuple(lines[start - 1 : number - 1]), live))
         opened = None
     assert opened is None, f"{page.name}: the block opened at line {opened} is not closed"
     return found
@@ -115,8 +122,10 @@ def commands_of(block: Block) -> list[Shown]:
     return found
 
 
-def matches(shown: tuple[str, ...], printed: tuple[str, ...]) -> bool:
+def matches(shown: tuple[str, ...], printed: tuple[str, ...], *, live: bool = False) -> bool:
     """Tell whether the printed lines are the shown ones, where a shown ``...`` stands for any lines."""
+    if live:
+        shown, printed = (tuple(_VARIES.sub("#", line) for line in lines) for lines in (shown, printed))
     pattern = "".join(r"(?:.*\n)*?" if line == "..." else re.escape(line) + r"\n" for line in trimmed(shown))
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in trimmed(printed))) is not None
 
@@ -136,13 +145,21 @@ class Reader:
     folder: Path
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
     mismatches: list[Mismatch] = field(default_factory=list)
+    port: int = field(default_factory=free_port)
+    background: Background = field(default_factory=Background)
 
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "examples", self.folder / "examples")
 
     def follow(self, page: Path) -> list[Mismatch]:
         """Run every block of a page; return what differed."""
-        blocks = blocks_of(page)
+        try:
+            self._follow(blocks_of(page))
+        finally:
+            self.background.end()
+        return self.mismatches
+
+    def _follow(self, blocks: list[Block]) -> None:
         for index, block in enumerate(blocks):
             if block.language == "console":
                 self._run_console(block)
@@ -152,23 +169,44 @@ class Reader:
                 below = blocks[index + 1] if index + 1 < len(blocks) else None
                 is_output = below is not None and below.language == "text" and below.start - block.end <= 3
                 self._run_python(block, below if is_output else None)
-        return self.mismatches
 
     def _run_console(self, block: Block) -> None:
         for shown in commands_of(block):
             if shown.command.startswith("make "):
                 self._require_targets(shown)
                 continue
-            code, printed = run_command(shown.command, self.folder)
+            code, printed = self._run(shown, live=block.live)
             if code:
                 self.mismatches.append(Mismatch(shown.start - 1, f"{shown.command}: exit code {code}", (), printed))
-            elif shown.output and not matches(shown.output, printed):
+            elif shown.output and not matches(shown.output, printed, live=block.live):
                 what = f"{shown.command}: another output"
                 found = Mismatch(shown.start - 1, what, shown.output, printed, shown.start, shown.end)
                 self.mismatches.append(found)
 
+    def _run(self, shown: Shown, *, live: bool) -> tuple[int, tuple[str, ...]]:
+        """Run a command, or start or end one in the background; the page's port stands for ours."""
+        command, environment = shown.command.replace(_PORT, self._address), plain_environment(self.port)
+        if command == "kill %1":
+            return self.background.end(), ()
+        if not command.endswith(" &"):
+            code, printed = run_command(command, self.folder, environment)
+        else:
+
+            def is_shown(lines: list[str]) -> bool:
+                return matches(shown.output, tuple(self._as_shown(line) for line in lines), live=live)
+
+            code, printed = self.background.start(command.removesuffix(" &"), self.folder, environment, is_shown)
+        return code, tuple(map(self._as_shown, printed))
+
+    @property
+    def _address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def _as_shown(self, text: str) -> str:
+        return text.replace(self._address, _PORT)
+
     def _require_targets(self, shown: Shown) -> None:
-        known = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        known = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         wanted = [word for word in shown.command.split("#")[0].split()[1:] if "=" not in word]
         for name in wanted:
             if name not in known:
@@ -193,14 +231,15 @@ class Reader:
             if any(line.startswith(">>> ") for line in block.lines):
                 self._run_doctest(block, out)
             else:
-                code = compile("\n" * (block.start - 1) + block.text, "page", "exec")
+                text = block.text.replace(_PORT, self._address)
+                code = compile("\n" * (block.start - 1) + text, "page", "exec")
                 with contextlib.redirect_stdout(out):
                     exec(code, self.names)
         except Exception as error:
             self.mismatches.append(Mismatch(block.start, f"the script fails: {type(error).__name__}: {error}"))
             return
-        printed = tuple(out.getvalue().splitlines())
-        if below is not None and not matches(below.lines, printed):
+        printed = tuple(self._as_shown(out.getvalue()).splitlines())
+        if below is not None and not matches(below.lines, printed, live=below.live):
             found = Mismatch(below.start, "the script prints otherwise", below.lines, printed, below.start, below.end)
             self.mismatches.append(found)
 
@@ -214,12 +253,12 @@ class Reader:
             self.mismatches.append(Mismatch(block.start, "".join(report)))
 
 
-def run_command(command: str, folder: Path) -> tuple[int, tuple[str, ...]]:
+def run_command(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, tuple[str, ...]]:
     """Run a shown command in a folder; return its exit code and everything it printed."""
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=_plain_environment(),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -228,12 +267,19 @@ def run_command(command: str, folder: Path) -> tuple[int, tuple[str, ...]]:
     return done.returncode, tuple(done.stdout.splitlines())
 
 
-def _plain_environment() -> dict[str, str]:
-    """Return an environment in which a program prints as on any reader's machine: 80 columns, no colour, UTF-8."""
+def plain_environment(port: int) -> dict[str, str]:
+    """Return an environment in which a program prints as on any reader's machine: 80 columns, no colour, UTF-8.
+
+    Parameters
+    ----------
+    port : where a service listens that is told of none
+    """
     unwanted = {"COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"}
-    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    ours = ("MARGINKEEP_",)
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted and not name.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    fixed = {"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8", "TERM": "dumb", "MARGINKEEP_SERVER_PORT": str(port)}
+    return {**kept, "PATH": path, **fixed}
 
 
 def links_of(page: Path) -> Iterator[tuple[int, str]]:

@@ -184,3 +184,36 @@ def _files_of_the_repository() -> list[Path]:
 )
 def test_an_output_is_compared_line_by_line_with_cuts_allowed(shown, printed, same):
     assert matches(shown, printed) == same
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("12:30:01  705.42 USD missing", "9:04:59  1,120 USD missing", True),
+        ("record 0e8f5a77c1d2", "record 123456789abc", True),
+        ("705.42 USD missing", "705.42 BTC missing", False),
+        ("12:30:01  MARGIN CALL", "MARGIN CALL", False),
+    ],
+)
+def test_in_a_live_block_numbers_and_hashes_stand_for_others_and_words_do_not(shown, printed, same):
+    assert matches((shown,), (printed,), live=True) == same
+
+
+@pytest.fixture
+def reader(tmp_path):
+    return Reader(tmp_path)
+
+
+def test_a_command_in_the_background_is_waited_for_and_ended(reader, tmp_path):
+    page = tmp_path / "page.md"
+    waiting = "bash -c 'trap \"touch ended; exit\" TERM; echo up; while :; do sleep 0.1; done' &"
+    page.write_text(f"```console\n$ {waiting}\nup\n$ echo beside it\nbeside it\n```\n", encoding="utf-8")
+    assert reader.follow(page) == []
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_command_in_the_background_that_prints_otherwise_is_reported(reader, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ echo down &\nup\n```\n", encoding="utf-8")
+    (mismatch,) = reader.follow(page)
+    assert mismatch.printed == ("down",)

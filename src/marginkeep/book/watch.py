@@ -32,7 +32,7 @@ from marginkeep.book.watch_lists import (
     collect_all,
     reset_lists,
 )
-from marginkeep.book.watch_report import Changes, WatchCounters
+from marginkeep.book.watch_report import Changes, WatchCounters, contradiction
 from marginkeep.book.watch_tables import changed_variables, watch_tables
 from marginkeep.book.watch_tick import (
     NODES_NEEDED,
@@ -70,17 +70,14 @@ COLLECTED_LEAST: Final = 5_000
 SCANNED_SHARE: Final = 4
 """When more than one account in this many is pending, a full scan judges everybody at less cost."""
 
+NOTED_MAX: Final = 1_000
+"""Accounts that are judged later together: one by one, most of the time goes into calling the kernel."""
 
 _NO_CHANGES: Final = Changes([], [], [])
 
 
 class Watch:
-    """Triggers for every account of a book.
-
-    Attributes
-    ----------
-    statuses : uint8[accounts], `HEALTHY`, `CALLED` (below call) or `BREACHED` (below maintenance)
-    """
+    """Triggers for every account of a book."""
 
     def __init__(self, book: Book, valuation: Valuation) -> None:
         self._book = book
@@ -91,6 +88,7 @@ class Watch:
         self._make_room(book.count)
         self._unpriced = bool((self._prices == 0).any())
         self._unhealed: list[int] = []
+        self._noted: set[int] = set()
         self.watch_all()
 
     # Building --------------------------------------------------------------------------------------------------
@@ -119,7 +117,7 @@ class Watch:
     def _make_room(self, accounts: int) -> None:
         """Make the columns that have one entry an account."""
         self._first_nodes = np.full(accounts, NOTHING, np.int32)
-        self.statuses = np.zeros(accounts, np.uint8)
+        self._statuses = np.zeros(accounts, np.uint8)
         self._truth = np.zeros(accounts, np.uint8)
         self._marks = np.zeros(accounts, np.uint8)
         self._pending = np.zeros(accounts, np.int32)
@@ -129,7 +127,7 @@ class Watch:
         return self._nodes, self._heads, self._variables, self._first_nodes, self._counters
 
     def _owned(self) -> tuple[Any, ...]:
-        return self.statuses, self._marks, self._pending, self._changed
+        return self._statuses, self._marks, self._pending, self._changed
 
     def _rows(self) -> tuple[Rows, Rows, Rows]:
         return self._book.accounts, self._book.positions.rows, self._book.balances.rows
@@ -139,6 +137,12 @@ class Watch:
             *(self._rows(), self._levels, self._terms, self._prices, self._volatility),
             *(self._lists(), self._work, self._owned()),
         )
+
+    @property
+    def statuses(self) -> Any:
+        """One of `HEALTHY`, `CALLED` (below call) and `BREACHED` (below maintenance) for each account, uint8."""
+        self._take_noted()
+        return self._statuses
 
     @property
     def nbytes(self) -> int:
@@ -195,6 +199,7 @@ class Watch:
 
     def tick(self, prices: Rows) -> Changes:
         """Take new prices of all variables in and return whose status changed."""
+        self._take_noted()
         self.counters.ticks += 1
         if self._unpriced and bool(((self._prices == 0) & (prices > 0)).any()):
             self.move_all(prices)
@@ -225,6 +230,7 @@ class Watch:
 
     def take_unhealed(self) -> list[int]:
         """Return accounts that a command, or a liquidation that could sell nothing, has left below maintenance."""
+        self._take_noted()
         unhealed, self._unhealed = self._unhealed, []
         return unhealed
 
@@ -252,10 +258,10 @@ class Watch:
         called = collateral < requirement
         collateral, requirement = k.measure_all(self._book, self._valuation, MAINTENANCE)
         truth = np.where(collateral < requirement, BREACHED, np.where(called, CALLED, HEALTHY))
-        found = np.nonzero((truth != self.statuses[:count]) | (truth == BREACHED))[0]
+        found = np.nonzero((truth != self._statuses[:count]) | (truth == BREACHED))[0]
         self._changed[: len(found)] = found
         self._counters[CHANGED] = len(found)
-        self.statuses[:count] = truth
+        self._statuses[:count] = truth
 
     def _settle(self, keep: int) -> None:
         """Give pending accounts new triggers until `keep` are left, growing the store of nodes whenever it runs out."""
@@ -270,7 +276,7 @@ class Watch:
         accounts = np.unique(self._changed[:count])
         self._counters[CHANGED] = 0
         self.counters.useful += len(accounts)
-        statuses = self.statuses[accounts]
+        statuses = self._statuses[accounts]
         return Changes(*(accounts[statuses == status].tolist() for status in (BREACHED, CALLED, HEALTHY)))
 
     def _first_prices(self) -> Changes:
@@ -280,6 +286,17 @@ class Watch:
         return self.watch_all()
 
     # Changes to accounts, rules, funding -----------------------------------------------------------------------
+
+    def note(self, accounts: Iterable[int]) -> None:
+        """Do as `update`, but later: before the next price, or when somebody asks."""
+        self._noted.update(accounts)
+        if len(self._noted) >= NOTED_MAX:
+            self._take_noted()
+
+    def _take_noted(self) -> None:
+        if self._noted:
+            noted, self._noted = sorted(self._noted), set()
+            self.update(noted)
 
     def update(self, accounts: Iterable[int]) -> Changes:
         """Judge accounts that a command has changed and give them new triggers; new accounts are taken in."""
@@ -295,7 +312,7 @@ class Watch:
     def _take_in_new_accounts(self) -> None:
         old, new = len(self._first_nodes), self._book.count
         room = max(new, old + old // 4 + 16)
-        for name in ("_first_nodes", "statuses", "_truth", "_marks", "_pending", "_changed"):
+        for name in ("_first_nodes", "_statuses", "_truth", "_marks", "_pending", "_changed"):
             array = getattr(self, name)
             grown = np.full(
                 2 * room + 16 if name == "_changed" else room, NOTHING if name == "_first_nodes" else 0, array.dtype
@@ -321,6 +338,7 @@ class Watch:
 
     def funding_moved(self, market: int) -> Changes:
         """Judge everybody who holds a market anew after its funding index has moved."""
+        self._take_noted()
         for markets, _, _ in self._levels:
             markets[market, k.LONG_INDEX] = self._valuation.funding[market]
             markets[market, k.SHORT_INDEX] = self._valuation.funding_short[market]
@@ -328,6 +346,7 @@ class Watch:
 
     def adopt(self, valuation: Valuation) -> Changes:
         """Take other rules in: accounts that hold a changed market or asset are judged anew, the others keep theirs."""
+        self._take_noted()
         old_levels, old_terms = self._levels, self._terms
         self._valuation = valuation
         self._make_tables()
@@ -359,28 +378,23 @@ class Watch:
 
     def audit_slice(self, accounts: int = AUDIT_SLICE) -> str:
         """Compare the next few accounts with an exact evaluation; return what is wrong, or nothing."""
+        self._take_noted()
         count = self._book.count
         begin = self.counters.audit_position if self.counters.audit_position < count else 0
         end = min(count, begin + accounts)
         self._refresh()
         judge_all(self._rows(), begin, end, self._levels, self._truth)
-        wrong = np.nonzero(self._truth[begin:end] != self.statuses[begin:end])[0]
+        wrong = np.nonzero(self._truth[begin:end] != self._statuses[begin:end])[0]
         self.counters.audited += end - begin
         self.counters.audit_position = end
-        return self._describe(begin + int(wrong[0])) if len(wrong) else ""
-
-    def _describe(self, account: int) -> str:
-        from marginkeep.book.health import measure
-
-        read = self._book.read(account)
-        call, maintenance = (measure(read, self._valuation, level) for level in (CALL, MAINTENANCE))
-        return (
-            f"the watch has account {account} as {int(self.statuses[account])} (0 healthy, 1 called, 2 breached), "
-            f"but its health is {call.health} at call and {maintenance.health} at maintenance: {read}"
-        )
+        if not len(wrong):
+            return ""
+        account = begin + int(wrong[0])
+        return contradiction(self._book, self._valuation, account, int(self._statuses[account]))
 
     def true_statuses(self) -> Any:
         """Return what a full exact scan says, uint8[accounts]: the reference for tests."""
+        self._take_noted()
         self._refresh()
         judge_all(self._rows(), 0, self._book.count, self._levels, self._truth)
         return self._truth

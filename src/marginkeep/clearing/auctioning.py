@@ -19,6 +19,8 @@ from marginkeep.liquidation.auctions import expires_ns, is_over, next_run, open_
 from marginkeep.units import RATE_ONE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from marginkeep.book.account import Account
     from marginkeep.clearing.gates import Seen
     from marginkeep.clearing.ill import Ill
@@ -151,11 +153,16 @@ class OpenAuction(NamedTuple):
     prices: dict[str, int]
 
 
-def open_auctions(state: State) -> list[OpenAuction]:
-    """Return all auctions in progress, in account order."""
+def open_auctions(state: State, names: Iterable[str] | None = None) -> list[OpenAuction]:
+    """Return the auctions in progress, in account order.
+
+    Parameters
+    ----------
+    names : only of these accounts, which stand on the ladder; None = of all
+    """
     rules = rules_of(state)
     found = []
-    for name in sorted(state.ill, key=state.index.__getitem__):
+    for name in sorted(state.ill if names is None else names, key=state.index.__getitem__):
         auction = state.ill[name].auction
         if rules is not None and auction is not None and not is_over(auction, rules, state.now_ns):
             found.append(_seen(state, name, auction, rules))

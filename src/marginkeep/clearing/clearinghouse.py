@@ -145,7 +145,7 @@ class Clearinghouse:
         state = self.state
         touched = transaction.touched()
         if state.watch is not None and touched:
-            state.watch.update(touched)
+            state.watch.note(touched)
         if state.called:
             forget_healed(state, [state.names[i] for i in touched if state.names[i] in state.called])
         return self._attend(command, transaction, touched) if state.ill else ()

@@ -224,6 +224,8 @@ AnyCommand = (
     | Bid
 )
 
+_decoder: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)
+
 
 def encode_command(command: Command) -> bytes:
     """Write a command as one line of JSON."""
@@ -237,5 +239,4 @@ def decode_command(line: bytes | str) -> AnyCommand:
     ------
     msgspec.ValidationError : not a command, or a field of the wrong type
     """
-    command: AnyCommand = msgspec.json.decode(line, type=AnyCommand)
-    return command
+    return _decoder.decode(line)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NS: int = 10**9
 SHOWN_MOST: int = 8
+KEEP_HOURS_MAX: int = 1_000_000
 
 
 @click.group()
@@ -42,12 +43,13 @@ def init(place: str, rules: Path, name: str, key: Path | None) -> None:
 
     prove_limits(build_tables(load_rulebook(rules)))
     where = signing_key_path(place, key)
+    known = Signer.load(where, name) if where.exists() else None
     log = open_log(place)
     try:
         log.create(Genesis(name=name, rules=rules.read_text(encoding="utf-8"), created_ns=time.time_ns()))
     finally:
         log.close()
-    signer = Signer.load(where, name) if where.exists() else make_key(where, name)
+    signer = known or make_key(where, name)
     click.echo(f"journal: {log.place}")
     click.echo(f"signing key: {where} (keep it secret, keep a copy)")
     click.echo(f"verifying key: {signer.vkey} (give it to whoever audits)")
@@ -103,8 +105,8 @@ def compact(place: str, keep_hours: float, dry_run: bool) -> None:
     from marginkeep.journal.retention import compact as compacted
     from marginkeep.journal.retention import plan_retention
 
-    if keep_hours < 0:
-        raise InputError(f"--keep-hours is {keep_hours}: give 0 or more")
+    if not 0 <= keep_hours <= KEEP_HOURS_MAX:
+        raise InputError(f"--keep-hours is {keep_hours}: give 0 to {KEEP_HOURS_MAX}")
     log = open_log(place, read_only=dry_run)
     try:
         if not dry_run:
@@ -118,9 +120,8 @@ def compact(place: str, keep_hours: float, dry_run: bool) -> None:
     finally:
         log.close()
     what = "would be deleted" if dry_run else "deleted"
-    click.echo(
-        f"{count:,} records {what}, from {plan.first}" + (f" to {plan.until}" if count else "") + f" ({plan.why})"
-    )
+    done = f"{count:,} records {what}, from {plan.first} to {plan.until}" if count else f"nothing {what}"
+    click.echo(f"{done} ({plan.why})")
 
 
 @journal.command()
@@ -133,10 +134,16 @@ def erase(place: str, sequences: tuple[int, ...]) -> None:
     log = open_log(place)
     try:
         log.acquire()
+        first, last = log.first(), log.head().sequence
+        unknown = [sequence for sequence in sequences if not first <= sequence <= last]
+        if unknown:
+            raise InputError(f"{log.place} has no record {unknown[0]}: it keeps {first} to {last}; nothing was erased")
         gone = log.erase_personal(sequences)
     finally:
         log.close()
-    click.echo(f"{gone} of {len(sequences)} records had a personal payload; it is erased")
+    named = len(set(sequences))
+    none = "none of them had a personal payload, or it is gone already"
+    click.echo(f"records named: {named:,}; " + (f"personal payloads erased for good: {gone:,}" if gone else none))
 
 
 @journal.command()
@@ -179,11 +186,12 @@ def told_progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None, rate="-")
+        task = progress.add_task(what, total=None, rate="-", visible=False)
 
         def told(done: int, total: int) -> None:
             speed = progress.tasks[0].speed
-            progress.update(task, completed=done, total=total, rate=f"{speed:,.0f}" if speed else "-")
+            rate = f"{speed:,.0f}" if speed else "-"
+            progress.update(task, completed=done, total=total, rate=rate, visible=True)
 
         yield told
 
@@ -192,13 +200,17 @@ def _print_stats(found: JournalStats) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    records = f"{found.records:,} (numbers {found.first:,} to {found.last:,}), {found.notes:,} of them notes"
     rows = [
         ("name", found.name),
-        ("records", f"{found.records:,} (numbers {found.first:,} to {found.last:,}), {found.notes:,} of them notes"),
+        ("records", records if found.records else "none yet"),
         ("writers so far", f"{found.epoch:,}"),
-        ("time", f"{when(found.first_ns)} to {when(found.last_ns)}"),
+        ("time", f"{when(found.first_ns)} to {when(found.last_ns)} UTC"),
         ("bytes", f"{found.stored_bytes:,} stored; commands {found.body_bytes:,}, answers {found.events_bytes:,}"),
-        ("checkpoints", f"{found.checkpoints:,}, the last over {found.checkpoint_size:,} records"),
+        (
+            "checkpoints",
+            f"{found.checkpoints:,}, the last over {found.checkpoint_size:,} records" if found.checkpoints else "none",
+        ),
         ("snapshots", ", ".join(f"at {one.sequence:,} ({one.size:,} bytes)" for one in found.snapshots) or "none"),
         ("commands", _counted(found.commands)),
         ("refusals", _counted(found.refusals)),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from marginkeep.errors import InputError, JournalError, MarginkeepError
+from marginkeep.errors import InputError, JournalCorrupt, JournalError, MarginkeepError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ EXIT_FOUND = 1
 EXIT_INTERRUPTED = 130
 RECORDS_AN_UPDATE = 500
 FINDINGS_SHOWN = 20
+PRIVATE = "PRIVATE+"
 
 
 @click.command()
@@ -45,9 +46,10 @@ def verify(journal: str, key: str | None, replay: bool, findings: int, as_json: 
 
     if replay and journal.endswith(EXPORTS):
         raise InputError(f"{journal} is an export, which cannot be replayed: name the journal, or leave --replay out")
+    _require_journal(journal)
     report = _verify(journal, key, findings)
     if not as_json:
-        click.echo(report.as_text())
+        click.echo(_report_text(report, replay=replay))
     replayed = None
     if replay and not report.interrupted:
         with interrupts() as stopped:  # from here on, also while the engine is being imported
@@ -63,6 +65,26 @@ def verify(journal: str, key: str | None, replay: bool, findings: int, as_json: 
         sys.exit(EXIT_INTERRUPTED)
     if not report.ok or (replayed is not None and not replayed.ok):
         sys.exit(EXIT_FOUND)
+
+
+def _require_journal(journal: str) -> None:
+    """Refuse what is no journal or out of reach; what is wrong with a journal is for the verifier to find."""
+    from marginkeep.journal.opening import EXPORTS, open_log
+
+    if journal.endswith(EXPORTS):
+        return
+    with suppress(JournalCorrupt):
+        log = open_log(journal, read_only=True)
+        try:
+            log.genesis()
+        finally:
+            log.close()
+
+
+def _report_text(report: Report, *, replay: bool) -> str:
+    """Return the verifier's page; what it leaves to a replay is not left out where one follows."""
+    lines = report.as_text().splitlines()
+    return "\n".join(line for line in lines if not (replay and "only --replay" in line))
 
 
 def _verify(journal: str, key: str | None, findings: int) -> Report:
@@ -93,8 +115,21 @@ def _records_in(journal: str) -> int | None:
 
 def _key_text(key: str | None) -> str | None:
     """Return a key's text; a text with plus signs is one, anything else names a file."""
-    if key is None or "+" in key:
-        return key
+    from marginkeep_verify.notes import read_key
+
+    if key is None:
+        return None
+    text = key if "+" in key else _key_file(key)
+    if text.startswith(PRIVATE):
+        raise InputError("--key is the signing key, which is secret: give the verifying key, as the service prints it")
+    try:
+        read_key(text)
+    except ValueError as error:
+        raise InputError(f"--key is no verifying key ({error}): give it as the service prints it") from error
+    return text
+
+
+def _key_file(key: str) -> str:
     try:
         return Path(key).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -123,8 +158,8 @@ def _replay(journal: str, findings: int, stopped: Callable[[], bool]) -> ReplayR
 def replay_text(report: ReplayReport) -> str:
     """Return what replaying found, as text."""
     start = f"record {report.after}" if report.after else "the genesis"
-    derived = f"replay: {report.commands} commands derived again from {start} to record {report.last}"
-    lines = [f"{derived}, {report.snapshots} snapshots compared"]
+    derived = f"replay: {report.commands:,} commands derived again from {start} to record {report.last}"
+    lines = [f"{derived}, {report.snapshots:,} snapshots compared"]
     for one in report.differences:
         lines += [
             f"differs: record {one.sequence}, {one.where}:",
@@ -133,7 +168,7 @@ def replay_text(report: ReplayReport) -> str:
         ]
     if report.found > len(report.differences):
         lines.append(f"and {report.found - len(report.differences)} more differences")
-    state = f"{report.found} differences" if report.found else "all as recorded"
+    state = f"NOT AS RECORDED: differences: {report.found}" if report.found else "all as recorded"
     return "\n".join([*lines, f"{state}, stopped before the end" if report.interrupted else state])
 
 

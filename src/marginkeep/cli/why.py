@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from marginkeep.cli.journal import reading, told_progress, when
+from marginkeep.errors import JournalCorrupt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from rich.console import Console
 
     from marginkeep.journal.command_log import CommandLog
@@ -32,16 +35,27 @@ def why(who: str, place: str, sequence: int, as_json: bool) -> None:
     The journal is replayed up to that moment: how equity came there, each price with its source and age, the rule with
     its numbers, and where the decision is recorded.
     """
-    from marginkeep.journal.why import explain
-
     account, sequence = ("", int(who)) if who.isdecimal() and not sequence else (who, sequence)
     with reading(place) as log, told_progress("replaying", "records") as told:
-        found = explain(log, account, sequence, told)
+        found = _explained(log, account, sequence, told)
         proof, unproved = _proof(log, found.sequence)
     if as_json:
         click.echo(json.dumps({**_as_table(found), "proof": proof, "unproved": unproved}, indent=2))
     else:
         _print(found, proof, unproved)
+
+
+def _explained(log: CommandLog, account: str, sequence: int, told: Callable[[int, int], None]) -> Why:
+    import msgspec
+
+    from marginkeep.journal.why import explain
+
+    try:
+        return explain(log, account, sequence, told)
+    except msgspec.DecodeError as error:
+        raise JournalCorrupt(
+            f"{log.place} holds a record that cannot be read ({error}): see `marginkeep verify`"
+        ) from (error)
 
 
 def _proof(log: CommandLog, sequence: int) -> tuple[dict[str, Any] | None, str]:
@@ -68,87 +82,122 @@ def _as_table(found: Why) -> dict[str, Any]:
     return table
 
 
+def _print(found: Why, proof: dict[str, Any] | None, unproved: str) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    _section(console, f"Why {_headline(found)}", [])
+    stated = f"record {found.sequence:,}, {when(found.recorded_ns)} UTC: {found.command} by {found.actor}"
+    _section(console, "", [f"{stated}, under rulebook {found.rulebook[:12]}"], indent="")
+    _section(console, f"\nEquity, in {found.reporting}", _walk_lines(found))
+    if len(found.walk) > len(found.sums):
+        shown = min(WALK_SHOWN, len(found.walk))
+        _section(console, f"\nIts last steps, {shown} of {len(found.walk):,}", _step_lines(found))
+    if found.prices:
+        _section(console, "\nPrices", _price_lines(found))
+    if found.statement is not None:
+        _section(console, "\nThe rule, with its numbers", found.statement.why)
+    _section(console, "\nWhat was done", _event_lines(found))
+    _section(console, "\nProof", [f"record {found.sequence:,} has hash {found.hash}", _proof_line(proof, unproved)])
+
+
+def _section(console: Console, title: str, lines: Iterable[str], indent: str = "  ") -> None:
+    if title:
+        console.print(title, style="bold", markup=False, soft_wrap=True)
+    for line in lines:
+        console.print(f"{indent}{line}", soft_wrap=True, markup=False)
+
+
+def _proof_line(proof: dict[str, Any] | None, unproved: str) -> str:
+    if proof is None:
+        return f"no proof: {unproved}"
+    return f"it is under a signed checkpoint, by {len(proof['path'])} hashes: --json prints the proof"
+
+
+def _headline(found: Why) -> str:
+    """Return what was done to the account, in few words: the weightiest of it."""
+    from marginkeep.journal.why import DECISIONS
+
+    ranks = {kind.__name__: rank for rank, kind in enumerate(DECISIONS)}
+    event = min(found.events, key=lambda one: ranks.get(type(one).__name__, len(ranks)))
+    own, others = _DONE.get(type(event).__name__, ("is concerned",) * 2)
+    return f"{found.account} {own if getattr(event, 'account', found.account) == found.account else others}"
+
+
+_DONE: Final = {
+    "Liquidated": ("was liquidated", "took a liquidation over"),
+    "Deleveraged": ("was closed against winners", "was deleveraged"),
+    "LossCovered": ("left a loss that others covered", "bore a loss"),
+    "LossSocialised": ("left a loss that holders bear", "bears a loss"),
+    "AuctionBid": ("was sold by auction", "bought by auction"),
+    "AuctionOpened": ("was put up for auction", "is concerned by an auction"),
+    "MarginCalled": ("was called for margin", ""),
+    "CallReminded": ("was reminded of its margin call", ""),
+    "RungChanged": ("moved on the ladder", ""),
+    "Rejected": ("was refused", "was refused"),
+}
+"""What an event did to the account that it names, and to one that has another part in it."""
+
+
+def _walk_lines(found: Why) -> list[str]:
+    rows = [(f"before record {found.since:,}", _money(found, found.opening))]
+    rows += [(cause, _change(found, amount)) for cause, amount in found.sums.items()]
+    return _in_columns([*rows, ("when this was decided", _money(found, found.equity))])
+
+
+def _step_lines(found: Why) -> list[str]:
+    steps = found.walk[-WALK_SHOWN:]
+    return _in_columns(
+        [(f"record {step.sequence:,}", step.cause, _change(found, step.amount)) for step in steps],
+    )
+
+
+def _in_columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return rows with their columns one under the other, the numbers at the end by their points."""
+    wholes = [row[-1].partition(".") for row in rows]
+    left = max(len(whole) for whole, _, _ in wholes)
+    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), whole.rjust(left)])
+        + point
+        + part
+        for row, (whole, point, part) in zip(rows, wholes, strict=True)
+    ]
+
+
 def _money(found: Why, amount: int) -> str:
     from marginkeep.units import format_units
 
-    return format_units(amount, found.decimals)
+    whole, point, part = format_units(amount, found.decimals).partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    return f"{sign}{int(whole.removeprefix('-')):,}{point}{part}"
 
 
-def _print(found: Why, proof: dict[str, Any] | None, unproved: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    console = Console(highlight=False)
-    account, actor = escape(found.account), escape(found.actor)
-    console.print(f"[bold]{account}[/bold], record {found.sequence:,}: {found.command} by {actor}", soft_wrap=True)
-    console.print(f"recorded {when(found.recorded_ns)} UTC, under rulebook {found.rulebook[:12]}")
-    _print_walk(found, console)
-    _print_prices(found, console)
-    if found.statement is not None:
-        console.print("\n[bold]The rule, with its numbers[/bold]")
-        for line in found.statement.why:
-            console.print(f"  - {line}", soft_wrap=True, markup=False)
-    console.print("\n[bold]What was done[/bold]")
-    for line in _event_lines(found):
-        console.print(f"  - {line}", soft_wrap=True, markup=False)
-    console.print("\n[bold]Where it is recorded[/bold]")
-    console.print(f"  record {found.sequence:,}, hash {found.hash}", soft_wrap=True)
-    if proof is None:
-        console.print(f"  no proof: {unproved}", soft_wrap=True)
-    else:
-        hashes = len(proof["path"])
-        console.print(f"  under a signed checkpoint, by {hashes} hashes: --json prints the proof", soft_wrap=True)
+def _change(found: Why, amount: int) -> str:
+    return f"{'+' if amount > 0 else ''}{_money(found, amount)}"
 
 
-def _print_walk(found: Why, console: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"\nEquity, in {found.reporting}", title_justify="left", box=None, title_style="bold")
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_row(f"before record {found.since:,}", _money(found, found.opening))
-    for cause, amount in found.sums.items():
-        table.add_row(escape(cause), f"{'+' if amount > 0 else ''}{_money(found, amount)}")
-    table.add_row("when this was decided", _money(found, found.equity), style="bold")
-    console.print(table)
-    if not found.walk:
-        return
-    table = Table(title=f"\nIts last steps, of {len(found.walk):,}", title_justify="left", box=None, title_style="bold")
-    for name, side in (("record", "right"), ("cause", "left"), ("change", "right")):
-        table.add_column(name, justify=side)  # type: ignore[arg-type]
-    for step in found.walk[-WALK_SHOWN:]:
-        table.add_row(
-            f"{step.sequence:,}", escape(step.cause), f"{'+' if step.amount > 0 else ''}{_money(found, step.amount)}"
-        )
-    console.print(table)
-
-
-def _print_prices(found: Why, console: Console) -> None:
-    if not found.prices:
-        return
+def _price_lines(found: Why) -> Iterator[str]:
+    """Yield each price with its age, what set it, and what each source said."""
     from marginkeep.service.wire_amounts import units_of
 
-    console.print("\n[bold]Prices[/bold]")
     units = units_of(found.terms)
+    name_width = max(len(one.name) for one in found.prices)
+    width = max(len(one.price) for one in found.prices)
     for one in found.prices:
         source = f"set by record {one.set_by:,} ({one.actor}), {_age(one.age_ns)}" if one.set_by else _EARLIER
-        text = f"  - {one.name} {one.price}, {source}"
-        if one.quality:
-            text += f"; quality {one.quality}" + (f", {one.state}" if one.state else "")
-        console.print(text, soft_wrap=True, markup=False)
+        quality = f"; quality {one.quality}" + (f", {one.state}" if one.state else "") if one.quality else ""
+        yield f"{one.name.ljust(name_width)}  {one.price.rjust(width)}  {source}{quality}"
         for seen in one.sources:
             price = units.grid("source", one.name).format(seen.price)
-            console.print(
-                f"      {seen.source}: {price}, {_age(seen.age_ns)}, {seen.use}", soft_wrap=True, markup=False
-            )
+            yield f"    {seen.source}: {price}, {_age(seen.age_ns)}, {seen.use}"
 
 
-_EARLIER = "there when the walk began"
+_EARLIER: Final = "there when the walk began"
 
 
 def _age(age_ns: int) -> str:
-    return f"{age_ns / 10**9:,.3f} s old"
+    return f"{age_ns / 10**9:,.3f} s old" if age_ns >= 10**6 else "just then"
 
 
 def _event_lines(found: Why) -> list[str]:
@@ -159,5 +208,7 @@ def _event_lines(found: Why) -> list[str]:
 
     units = units_of(found.terms)
     return [
-        line for event in found.events for line in sentences(wire_event(event, units), found.reporting, found.account)
+        line
+        for event in found.events
+        for line in sentences(wire_event(event, units, found.asked), found.reporting, found.account)
     ]

@@ -24,10 +24,10 @@ from marginkeep.clearing.events import (
     MarginCalled,
     RulebookAdopted,
 )
-from marginkeep.errors import InputError, JournalError, JournalStalled
+from marginkeep.errors import InputError, InvariantViolation, JournalError, JournalStalled, MarginkeepError
 from marginkeep.journal.command_log import BATCH_MAX, Batch, CommandLog, Head, Personal, StoredCheckpoint
 from marginkeep.journal.record import BODY_MAX, TEXT_MAX, Record, make_record, personal_hash
-from marginkeep.journal.recovery import Recovered, recover
+from marginkeep.journal.recovery import Recovered, Restored, recover
 from marginkeep.journal.snapshotting import SnapshotJob
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class DurableHouse:
         self.durable: Head = recovered.head
         self.rules = recovered.rules
         self.tree = recovered.tree
-        self.trouble: JournalError | None = None
+        self.trouble: MarginkeepError | None = None
         self._clock, self._signer, self._salt = clock, signer, salt
         self._recorded_ns = recovered.recorded_ns
         self._signed_size, self._signed_ns = recovered.signed_size, recovered.recorded_ns
@@ -179,7 +179,7 @@ class DurableHouse:
             raise InputError(f"{len(requests)} requests in one batch, at most {BATCH_MAX}: send them in several")
         for request in requests:
             check_request(request)
-        known = self._known(requests)
+        known = self._known_or_halt(requests)
         before = self.head
         records: list[Record] = []
         personal: list[Personal] = []
@@ -191,11 +191,12 @@ class DurableHouse:
                 outcomes.append(outcome)
                 if record is not None:
                     records.append(record)
+            # Without records nothing is written, and a checkpoint signed here would be lost.
+            checkpoint = self._checkpoint(outcomes) if records else None
         except BaseException as error:
             # Part of the batch is applied and will never be written: this house is no longer the journal's.
             self.trouble = JournalStalled(f"{self.log.place}: a command could not be applied ({error}): open it anew")
             raise
-        checkpoint = self._checkpoint(outcomes)
         batch = Batch(
             before=before, records=records, personal=personal, tiles=self.tree.take_tiles(), checkpoint=checkpoint
         )
@@ -221,6 +222,10 @@ class DurableHouse:
             if record.key:
                 self._in_flight.pop((record.actor, record.key), None)
 
+    def has_recorded(self, requests: Sequence[Request]) -> bool:
+        """Tell whether all of some requests have been applied before, by their keys."""
+        return all(request.key for request in requests) and len(self._known(requests)) == len(requests)
+
     @property
     def vkey(self) -> str:
         """The key that verifies this journal's checkpoints, as text; empty where none are signed."""
@@ -239,6 +244,22 @@ class DurableHouse:
         checkpoint = self._sign(self._signer)
         self.log.append(Batch(before=self.head, records=(), tiles=self.tree.take_tiles(), checkpoint=checkpoint))
 
+    def halt(self, trouble: MarginkeepError) -> None:
+        """Accept nothing more, for a reason that somebody else has found; the first reason stays."""
+        if self.trouble is None:
+            self.trouble = trouble
+
+    def rewind(self, restored: Restored) -> None:
+        """After trouble, show what is durable instead of what was applied and may be lost; nothing is accepted still.
+
+        Parameters
+        ----------
+        restored : by `marginkeep.journal.recovery.restore`, at `durable`; nothing may be in flight any more
+        """
+        if self.trouble is None:
+            raise InvariantViolation("a house that accepts commands was to be wound back: only a halted one may be")
+        self.house, self.rules, self.head = restored.house, restored.rules, self.durable
+
     def require_usable(self) -> None:
         """Raise what went wrong before, if something did."""
         if self.trouble is not None:
@@ -250,12 +271,20 @@ class DurableHouse:
 
     # Leaves ------------------------------------------------------------------------------------------------------
 
+    def _known_or_halt(self, requests: Sequence[Request]) -> dict[tuple[str, str], Record]:
+        try:
+            return self._known(requests)
+        except JournalError as error:
+            self.halt(error)
+            raise
+
     def _known(self, requests: Sequence[Request]) -> dict[tuple[str, str], Record]:
         """Return the earlier records of the requests' keys, durable or in flight."""
         keys = [(request.actor, request.key) for request in requests if request.key]
         if not keys:
             return {}
-        flying = {key: self._in_flight[key] for key in keys if key in self._in_flight}
+        # The committing thread takes keys out meanwhile: each is looked up once.
+        flying = {key: record for key in keys if (record := self._in_flight.get(key)) is not None}
         # The log is asked after the flight list: a batch that lands in between is then found in one of the two.
         return {**self.log.find([key for key in keys if key not in flying]), **flying}
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from marginkeep.errors import JournalStalled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from marginkeep.journal.durable import DurableHouse, Outcome, Request, Staged
     from marginkeep.journal.snapshotting import SnapshotJob
@@ -30,15 +32,15 @@ class GroupCommit:
         self._closing = False
         self._jobs: deque[tuple[Iterator[object], Future[None]]] = deque()
         self._snapshot: Future[int] | None = None
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        self._thread = self._begin("journal", self._run)
 
     def submit(self, requests: Sequence[Request]) -> Future[list[Outcome]]:
         """Apply a batch now and return the future of its outcomes, done when they are durable."""
         with self._changed:
+            self._require_open()
             self._changed.wait_for(lambda: len(self._waiting) < IN_FLIGHT_MAX)
         staged = self.house.stage(requests)
-        future: Future[list[Outcome]] = Future()
+        future: Future[list[Outcome]] = _begun()
         with self._changed:
             self._waiting.append((staged, future))
             self._changed.notify_all()
@@ -54,28 +56,41 @@ class GroupCommit:
         with self._changed:
             if self._snapshot is not None:
                 return self._snapshot
+            self._require_open()
             job = self.house.begin_snapshot()
-            future = self._snapshot = Future()
-        threading.Thread(target=self._encode, args=(job, future), name="snapshot", daemon=True).start()
+            future = self._snapshot = _begun()
+        self._begin("snapshot", lambda: self._encode(job, future))
         return future
 
     def between_batches(self, steps: Iterator[object]) -> Future[None]:
         """Take the steps of a longer piece of work on the log one by one, each between two batches."""
-        future: Future[None] = Future()
+        future: Future[None] = _begun()
         with self._changed:
+            self._require_open()
             self._jobs.append((steps, future))
             self._changed.notify_all()
         return future
 
     def close(self) -> None:
         """Wait for everything submitted, and for a snapshot in the making, and stop the thread."""
-        snapshot = self._snapshot
-        if snapshot is not None:
+        while True:
+            with self._changed:
+                snapshot = self._snapshot
+                if snapshot is None:
+                    self._closing = True
+                    self._changed.notify_all()
+                    break
             wait([snapshot])
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
         self._thread.join()
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise JournalStalled(f"{self.house.log.place}: the journal is being closed: ask again after the restart")
+
+    def _begin(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _encode(self, job: SnapshotJob, future: Future[int]) -> None:
         def finished(stored: Future[None]) -> None:
@@ -102,16 +117,21 @@ class GroupCommit:
         yield from job.parts(self.house.log)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._jobs or self._closing)
-                first = self._waiting[0] if self._waiting else None
-                if first is None and not self._jobs:
-                    return
-            if first is not None:
-                self._commit(*first)
-            if self._jobs:
-                self._step(*self._jobs[0])
+        while self._take_turn():
+            pass
+
+    def _take_turn(self) -> bool:
+        """Commit one batch and take one step of other work; tell whether there may be more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._jobs or self._closing)
+            first = self._waiting[0] if self._waiting else None
+            if first is None and not self._jobs:
+                return False
+        if first is not None:
+            self._commit(*first)
+        if self._jobs:
+            self._step(*self._jobs[0])
+        return True
 
     def _commit(self, staged: Staged, future: Future[list[Outcome]]) -> None:
         try:
@@ -134,3 +154,10 @@ class GroupCommit:
         except BaseException as error:
             future.set_exception(error)
         self._jobs.popleft()
+
+
+def _begun() -> Future[Any]:
+    """Return a future that its reader cannot cancel: whoever stops waiting stops nothing, and others still learn."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future

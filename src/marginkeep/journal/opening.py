@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -31,6 +32,8 @@ def open_log(place: str, *, read_only: bool = False) -> CommandLog:
         return _open_postgres(place)
     if place.endswith(EXPORTS):
         raise InputError(f"{place} is an export, which can be verified but not opened: name the journal itself")
+    if Path(place).is_dir():
+        raise InputError(f"{place} is a folder: name a journal, which is a file")
     from marginkeep.journal.sqlite_log import SqliteLog
 
     return SqliteLog(place, read_only=read_only)

@@ -53,7 +53,9 @@ class Recovered:
 
 
 @dataclass(slots=True)
-class _Start:
+class Restored:
+    """A house on its way through the records, or where they end."""
+
     house: Clearinghouse
     head: Head
     rules: str
@@ -94,6 +96,21 @@ def recover(
     )
 
 
+def restore(log: CommandLog, head: Head) -> Restored:
+    """Return the house as it was at a record, without becoming the writer.
+
+    Raises
+    ------
+    JournalError : the journal cannot be read, or is damaged
+    """
+    genesis = log.genesis()
+    if genesis is None:
+        raise JournalCorrupt(f"{log.place}: the journal is gone: restore it from a backup")
+    start = _newest_snapshot(log, head, []) or _from_genesis(log, genesis)
+    _replay(log, start, head, None)
+    return start
+
+
 def open_genesis(genesis: Genesis) -> Clearinghouse:
     """Return the house that a journal starts from."""
     rulebook = read_rulebook(parse_text(genesis.rules, ".toml", "the journal's first rulebook"))
@@ -111,33 +128,34 @@ def restore_tree(log: CommandLog, size: int) -> MerkleTree:
     return MerkleTree.restored(log.tile, size, edge)
 
 
-def _newest_snapshot(log: CommandLog, head: Head, warnings: list[str]) -> _Start | None:
+def _newest_snapshot(log: CommandLog, head: Head, warnings: list[str]) -> Restored | None:
     """Return a start from the newest snapshot that is whole; a damaged one is named and passed over."""
     for label in reversed(log.snapshots()):
-        encoded = log.snapshot(label.sequence)
-        if label.sequence > head.sequence or hashlib.sha256(encoded).digest() != label.state_hash:
-            warnings.append(f"{log.place}: the snapshot at record {label.sequence} is damaged: an earlier one is used")
-            continue
-        rulebook = read_rulebook(parse_text(label.rules, ".toml", f"the rulebook of snapshot {label.sequence}"))
         try:
+            encoded = log.snapshot(label.sequence)
+            if label.sequence > head.sequence or hashlib.sha256(encoded).digest() != label.state_hash:
+                raise InputError("its hash is not the stated one")
+            rulebook = read_rulebook(parse_text(label.rules, ".toml", f"the rulebook of snapshot {label.sequence}"))
             house = restore_snapshot(rulebook, encoded)
-        except InputError as error:
-            warnings.append(f"{log.place}: the snapshot at record {label.sequence} cannot be used: {error}")
+        except (InputError, JournalCorrupt) as error:
+            warnings.append(
+                f"{log.place}: the snapshot at record {label.sequence} is damaged: an earlier one is used ({error})"
+            )
             continue
-        return _Start(house, Head(0, label.sequence, label.record_hash), label.rules, label.taken_ns)
+        return Restored(house, Head(0, label.sequence, label.record_hash), label.rules, label.taken_ns)
     return None
 
 
-def _from_genesis(log: CommandLog, genesis: Genesis) -> _Start:
+def _from_genesis(log: CommandLog, genesis: Genesis) -> Restored:
     if log.first() > 1:
         raise JournalCorrupt(
             f"{log.place}: records before {log.first()} were compacted away and no snapshot is usable: "
             f"restore the file from a backup"
         )
-    return _Start(open_genesis(genesis), Head(0, 0, genesis_hash(genesis)), genesis.rules, genesis.created_ns)
+    return Restored(open_genesis(genesis), Head(0, 0, genesis_hash(genesis)), genesis.rules, genesis.created_ns)
 
 
-def _replay(log: CommandLog, start: _Start, head: Head, progress: Callable[[int, int], None] | None) -> None:
+def _replay(log: CommandLog, start: Restored, head: Head, progress: Callable[[int, int], None] | None) -> None:
     """Apply what comes after the start and hold every answer against the recorded one."""
     total = head.sequence - start.head.sequence
     for done, record in enumerate(checked(log.read(start.head.sequence, head.sequence), start.head), 1):
@@ -154,7 +172,7 @@ def _replay(log: CommandLog, start: _Start, head: Head, progress: Callable[[int,
         )
 
 
-def _replay_one(log: CommandLog, start: _Start, record: Record) -> None:
+def _replay_one(log: CommandLog, start: Restored, record: Record) -> None:
     command = decode_command(record.body)
     events = start.house.apply(command)
     if encode_events(events) != record.events:

@@ -50,6 +50,7 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._stalled: JournalError | None = None
         self._closed = False
+        self._opened: os.stat_result | None = None
 
     # Opening and closing ------------------------------------------------------------------------------------------
 
@@ -138,6 +139,7 @@ class SqliteFile:
                     db.execute("BEGIN IMMEDIATE")
                     yield db
                     db.execute("COMMIT")
+                self._require_in_place()
             except BaseException as error:
                 self._roll_back(db)
                 if isinstance(error, JournalStalled | JournalCorrupt):
@@ -235,11 +237,23 @@ class SqliteFile:
         if self._writer is None:
             with self._translated("opened"):
                 self._writer = self._connect("rw")
+                self._opened = self.path.stat()
                 for pragma in _WRITING:
                     self._writer.execute(pragma)
                 self._writer.execute(f"PRAGMA wal_autocheckpoint = {self._wal_pages}")
                 self._writer.execute(f"PRAGMA journal_size_limit = {self._wal_pages * PAGE_BYTES}")
         return self._writer
+
+    def _require_in_place(self) -> None:
+        """Refuse to acknowledge what went into a file that has lost its name: nobody would find it again."""
+        try:
+            present = self.path.stat()
+        except OSError:
+            present = None
+        if present is None or self._opened is None or not os.path.samestat(present, self._opened):
+            raise JournalStalled(
+                f"{self.path} was moved, deleted or replaced while it was written to: put it back, then start again"
+            )
 
     def _roll_back(self, db: sqlite3.Connection) -> None:
         try:

@@ -13,21 +13,30 @@ from marginkeep.journal.checking import check_batch, checked
 from marginkeep.journal.command_log import Batch, Head, Personal, SnapshotLabel, StoredCheckpoint
 from marginkeep.journal.record import Genesis, genesis_hash
 from marginkeep.journal.sqlite_file import SqliteFile
+from marginkeep.journal.sqlite_keys import NewestKeys
 from marginkeep.journal.sqlite_schema import (
     COUNT_PARTS,
+    DELETE_KEYS,
     DELETE_OTHER_PARTS,
     DELETE_UNFINISHED,
+    GENESIS_KINDS,
+    HEAD_KINDS,
     INSERT_MANY,
     INSERT_ONE,
+    KEY_DIGEST,
+    KNOWN_KEYS,
+    LATER_KEYS,
     PUT_LABEL,
     PUT_PART,
     ROWS_AT_ONCE,
     SELECT_LABELS,
     SELECT_PARTS,
     SELECT_RECORDS,
+    SEQUENCE,
     SWAP_HEAD,
     key_digest,
     record_of,
+    require_kinds,
     rows_of,
 )
 from marginkeep.journal.writer_lock import WriterLock
@@ -42,6 +51,9 @@ PAGE_ROWS: Final = 2_000
 """Rows that a reader takes at a time."""
 
 KEYS_AT_ONCE: Final = 500
+KEYS_MOVED: Final = 2
+"""Keys taken into the index for each new one: a generation is in before the next is complete."""
+
 DELETED_AT_ONCE: Final = 5_000
 """Records deleted in one transaction, so that no batch waits long."""
 
@@ -59,6 +71,7 @@ class SqliteLog:
         self._file = SqliteFile(self.path, read_only=read_only)
         self._lock = WriterLock(self.path.with_name(f"{self.path.name}.lock"))
         self._epoch = 0
+        self._keys: NewestKeys | None = None
         self._file.exists()
 
     @property
@@ -83,6 +96,7 @@ class SqliteLog:
                 [
                     ("INSERT INTO genesis VALUES (1, ?, ?, ?, ?)", start),
                     ("INSERT INTO head VALUES (1, 0, 0, ?, 1)", (genesis_hash(genesis),)),
+                    ("INSERT INTO keys_end VALUES (1, 0)", ()),
                 ]
             )
         finally:
@@ -92,7 +106,9 @@ class SqliteLog:
         """Return what the journal starts from; None where there is no journal yet."""
         if not self._file.exists():
             return None
-        name, rules, created_ns, opening = self._one("SELECT name, rules, created_ns, opening FROM genesis")
+        row = self._one("SELECT name, rules, created_ns, opening FROM genesis")
+        require_kinds(row, GENESIS_KINDS, "beginning")
+        name, rules, created_ns, opening = row
         return Genesis(name=name, rules=rules, created_ns=created_ns, opening=opening)
 
     def acquire(self, *, take_over: bool = False) -> Head:
@@ -106,6 +122,7 @@ class SqliteLog:
                 epoch, sequence, stated = self._checked_head(db)
                 db.execute("UPDATE head SET epoch = ?", (epoch + 1,))
                 db.execute(DELETE_UNFINISHED)
+                self._keys = NewestKeys(db)
             self._file.carry_over()
         except BaseException:
             self._lock.release()
@@ -115,7 +132,9 @@ class SqliteLog:
 
     def head(self) -> Head:
         """Return the head as stored."""
-        return Head(*self._one("SELECT epoch, sequence, hash FROM head"))
+        row = self._one("SELECT epoch, sequence, hash FROM head")
+        require_kinds(row, HEAD_KINDS, "head")
+        return Head(*row)
 
     def close(self) -> None:
         """Give up the writer's lock, if held, and every connection."""
@@ -130,6 +149,7 @@ class SqliteLog:
         before = batch.before
         last = batch.records[-1] if batch.records else None
         rows = rows_of(batch.records)
+        digests = [(row[KEY_DIGEST], row[SEQUENCE]) for row in rows if row[KEY_DIGEST] is not None]
         with self._writing() as db:
             end = (last.sequence, last.hash) if last is not None else (before.sequence, before.hash)
             if db.execute(SWAP_HEAD, (*end, before.epoch, before.sequence, before.hash)).rowcount != 1:
@@ -138,7 +158,9 @@ class SqliteLog:
                     f"the journal's head: another writer has gone on; stop this one"
                 )
             check_batch(batch)
+            keys = self._newest_keys(digests)
             _insert(db, rows)
+            keys.move(db, KEYS_MOVED * len(rows))
             for one in batch.personal:
                 db.execute("INSERT INTO personal VALUES (?, ?, ?)", (one.sequence, one.salt, one.payload))
             for tile in batch.tiles:
@@ -146,6 +168,7 @@ class SqliteLog:
             if batch.checkpoint is not None:
                 note = (batch.checkpoint.size, batch.checkpoint.note)
                 db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", note)
+        keys.landed(digests)
 
     def read(self, after: int = 0, until: int | None = None) -> Iterator[Record]:
         """Yield records with `after < sequence <= until`, in order, as stored: checking them is the reader's task."""
@@ -166,13 +189,15 @@ class SqliteLog:
 
     def find(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Record]:
         """Return the records of (actor, idempotency key) pairs; those that are not there are left out."""
-        wanted = set(keys)
         digests = [key_digest(*key) for key in keys]
-        found = {}
-        for start in range(0, len(digests), KEYS_AT_ONCE):
-            some = digests[start : start + KEYS_AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for row in self._file.query(f"{SELECT_RECORDS} WHERE key_digest IN ({marks})", some):
+        newest = self._keys.find(digests) if self._keys is not None else {}
+        sequences = list(newest.values())
+        for some in _pieces([one for one in digests if one not in newest]):
+            for statement in (KNOWN_KEYS,) if self._keys is not None else (KNOWN_KEYS, LATER_KEYS):
+                sequences += [row[0] for row in self._file.query(statement.format(_marks(some)), some)]
+        wanted, found = set(keys), {}
+        for some in _pieces(sequences):
+            for row in self._file.query(f"{SELECT_RECORDS} WHERE sequence IN ({_marks(some)})", some):
                 record = record_of(row)
                 if (record.actor, record.key) in wanted:
                     found[record.actor, record.key] = record
@@ -190,11 +215,14 @@ class SqliteLog:
         while first <= sequence:
             until = min(first + DELETED_AT_ONCE - 1, sequence)
             with self._writing() as db:
+                db.execute(DELETE_KEYS, (until,))
                 deleted += db.execute("DELETE FROM records WHERE sequence <= ?", (until,)).rowcount
                 db.execute("PRAGMA secure_delete = ON")
                 db.execute("DELETE FROM personal WHERE sequence <= ?", (until,))
                 db.execute("PRAGMA secure_delete = OFF")
                 db.execute("UPDATE head SET first = ?", (until + 1,))
+            if self._keys is not None:
+                self._keys.forget(until)
             first = until + 1
         return deleted
 
@@ -305,6 +333,13 @@ class SqliteLog:
                 raise FencedOut(f"{self.path}: epoch {epoch} has begun, this writer has epoch {self._epoch}: stop it")
             yield db
 
+    def _newest_keys(self, digests: list[tuple[bytes, int]]) -> NewestKeys:
+        """Return the keys that are not in their table yet, after making sure that these are new."""
+        if self._keys is None:
+            raise InvariantViolation(f"{self.path}: written to before the journal was acquired")
+        self._keys.require_new([digest for digest, _ in digests])
+        return self._keys
+
     def _one(self, statement: str) -> tuple[Any, ...]:
         rows = self._file.query(statement)
         if len(rows) != 1:
@@ -350,6 +385,14 @@ def _insert(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
     for start in range(0, whole, ROWS_AT_ONCE):
         db.execute(INSERT_MANY, [field for row in rows[start : start + ROWS_AT_ONCE] for field in row])
     db.executemany(INSERT_ONE, rows[whole:])
+
+
+def _pieces(values: list[Any]) -> Iterator[list[Any]]:
+    return (values[start : start + KEYS_AT_ONCE] for start in range(0, len(values), KEYS_AT_ONCE))
+
+
+def _marks(values: list[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _short(stored: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+from marginkeep.errors import JournalCorrupt
 from marginkeep.journal.record import Record
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ TABLES: Final = (
         recorded_ns INTEGER NOT NULL, causation INTEGER NOT NULL, actor TEXT NOT NULL, key TEXT NOT NULL,
         correlation TEXT NOT NULL, personal BLOB NOT NULL, key_digest BLOB, previous BLOB NOT NULL,
         hash BLOB NOT NULL, body BLOB NOT NULL, events BLOB NOT NULL)""",
-    "CREATE UNIQUE INDEX records_by_key ON records (key_digest) WHERE key_digest IS NOT NULL",
+    "CREATE TABLE keys (digest BLOB PRIMARY KEY, sequence INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE keys_end (one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT NULL)",
     "CREATE TABLE personal (sequence INTEGER PRIMARY KEY, salt BLOB NOT NULL, payload BLOB NOT NULL)",
     """CREATE TABLE tiles (
         level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number))""",
@@ -47,12 +49,19 @@ TABLES: Final = (
         one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
         hash BLOB NOT NULL, first INTEGER NOT NULL)""",
 )
-"""In `snapshots` and `snapshot_parts`, `making` tells the parts of a complete snapshot from those of its successor."""
+"""In `snapshots` and `snapshot_parts`, `making` tells the parts of a complete snapshot from those of its successor.
+`keys` leads from digests to records up to `keys_end`, and to some after it; see `sqlite_keys`.
+"""
 
 SELECT_RECORDS: Final = (
     "SELECT sequence, epoch, schema, kind, recorded_ns, causation, actor, key, correlation, personal, previous, hash, "
     "body, events FROM records "
 )
+
+_RECORD_KINDS: Final = (int, int, int, str, int, int, str, str, str, bytes, bytes, bytes, bytes, bytes)
+
+GENESIS_KINDS: Final = (str, str, int, bytes)
+HEAD_KINDS: Final = (int, int, bytes)
 
 _INSERT_RECORDS: Final = (
     "INSERT INTO records (sequence, epoch, schema, kind, recorded_ns, causation, actor, key, correlation, personal, "
@@ -60,7 +69,18 @@ _INSERT_RECORDS: Final = (
 )
 _ROW: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 ROWS_AT_ONCE: Final = 256
-"""Rows inserted by one statement: while it runs, other threads of the process may, and with one a row they hardly do."""
+"""Rows that one statement inserts: other threads run beside it, while a statement for each row hardly lets them."""
+
+KNOWN_KEYS: Final = "SELECT sequence FROM keys WHERE digest IN ({0})"
+LATER_KEYS: Final = """SELECT sequence FROM records
+    WHERE sequence > (SELECT sequence FROM keys_end) AND key_digest IN ({0})"""
+"""For who is not the writer and does not know the newest keys."""
+
+DELETE_KEYS: Final = "DELETE FROM keys WHERE digest IN (SELECT key_digest FROM records WHERE sequence <= ?)"
+
+SEQUENCE: Final = 0
+KEY_DIGEST: Final = 10
+"""Places in a row as inserted."""
 
 INSERT_ONE: Final = _INSERT_RECORDS + _ROW
 INSERT_MANY: Final = _INSERT_RECORDS + ", ".join([_ROW] * ROWS_AT_ONCE)
@@ -117,8 +137,29 @@ def rows_of(records: Sequence[Record]) -> list[tuple[Any, ...]]:
     ]
 
 
+def require_kinds(row: Sequence[Any], kinds: tuple[type, ...], what: str) -> None:
+    """Refuse a row with another kind of value in a column: SQLite itself lets any column hold anything.
+
+    Raises
+    ------
+    JournalCorrupt : naming the value
+    """
+    if tuple(map(type, row)) != kinds:
+        value, kind = next(both for both in zip(row, kinds, strict=True) if type(both[0]) is not both[1])
+        raise JournalCorrupt(
+            f"the {what} has {value!r:.40} where {kind.__name__} belongs: restore the journal from a backup"
+        )
+
+
 def record_of(row: Sequence[Any]) -> Record:
-    """Return the record of a row of `SELECT_RECORDS`, as stored."""
+    """Return the record of a row of `SELECT_RECORDS`, as stored.
+
+    Raises
+    ------
+    JournalCorrupt : a column holds another kind of value
+    """
+    if tuple(map(type, row)) != _RECORD_KINDS:
+        require_kinds(row, _RECORD_KINDS, f"record {row[0]!r:.20}")
     return Record(
         sequence=row[0],
         epoch=row[1],

@@ -6,12 +6,13 @@ say again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from marginkeep.book.statement import AccountStatement, state_account
 from marginkeep.clearing import decode_command
+from marginkeep.clearing.commands import AnyCommand  # noqa: TC001 - msgspec reads the annotations
 from marginkeep.clearing.event_codec import decode_events
 from marginkeep.clearing.events import (
     AuctionBid,
@@ -51,6 +52,9 @@ DECISIONS: Final = (
 )
 """What is worth explaining, the weightiest first; then refusals of the account's own commands."""
 
+_PARTIES: Final = ("account", "buyer", "seller", "source", "target")
+"""Members of commands that name accounts: a refusal names none."""
+
 _SPREAD: Final = b'"LossSocialised"'
 
 NAMES_SHOWN: Final = 10
@@ -63,7 +67,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     sequence, recorded_ns, house_ns : the record, its time, and the time that the house went by
-    actor, command : who sent what
+    actor, command, asked : who sent what: its kind, and all of it
     events : what the house answered that concerns the account
     since : first record of the walk
     opening, equity : where the walk begins, and the equity when the decision was made, reporting units
@@ -81,6 +85,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     house_ns: int
     actor: str
     command: str
+    asked: AnyCommand
     events: list[Event]
     since: int
     opening: int
@@ -162,8 +167,12 @@ def _record(log: CommandLog, sequence: int) -> Record:
 
 def _only_account(log: CommandLog, sequence: int) -> str:
     """Return whom a record decided about, where that is one account alone."""
-    events = decode_events(_record(log, sequence).events)
+    record = _record(log, sequence)
+    events = decode_events(record.events)
     names = sorted({getattr(event, "account", "") for event in events if isinstance(event, DECISIONS)})
+    if any(isinstance(event, Rejected) for event in events):
+        command = _command_in(record)
+        names = sorted({getattr(command, part) for part in _PARTIES if hasattr(command, part)})
     if len(names) != 1:
         shown = ", ".join(names[:NAMES_SHOWN]) or "nobody"
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
@@ -238,7 +247,7 @@ class _Walker:
         return self._why(record, held, events)
 
     def _apply(self, record: Record) -> tuple[Event, ...]:
-        events = self._house.apply(decode_command(record.body))
+        events = self._house.apply(_command_in(record))
         if msgspec.json.encode(events) != record.events:
             raise JournalCorrupt(
                 f"record {record.sequence} is answered differently by this engine: see `marginkeep verify --replay`"
@@ -271,14 +280,15 @@ class _Walker:
             walk.revalue(record.sequence, held, state.valuation, events)
             statement = state_account(self._name, held, _deciding(state.valuation, events, mine[0]))
         reporting = state.tables.assets[state.tables.reporting].asset
-        command: dict[str, Any] = msgspec.json.decode(record.body)
+        command = _command_in(record)
         return Why(
             account=self._name,
             sequence=record.sequence,
             recorded_ns=record.recorded_ns,
             house_ns=state.now_ns,
             actor=record.actor,
-            command=command["type"],
+            command=type(command).__name__,
+            asked=command,
             events=mine,
             since=self._since,
             opening=walk.opening,
@@ -293,6 +303,13 @@ class _Walker:
             terms=state.rulebook,
             hash=record.hash.hex(),
         )
+
+
+def _command_in(record: Record) -> AnyCommand:
+    try:
+        return decode_command(record.body)
+    except msgspec.DecodeError as error:
+        raise JournalCorrupt(f"record {record.sequence} holds no command ({error}): see `marginkeep verify`") from error
 
 
 def _deciding(valuation: Valuation, events: tuple[Event, ...], decision: Event) -> Valuation:

@@ -1,0 +1,1 @@
+"""The engine over the network: REST and WebSocket, keys, limits, notifications, metrics."""
