@@ -168,3 +168,20 @@ def test_output_that_nobody_reads_any_more_ends_in_silence(place):
 )
 def test_a_price_is_shown_on_its_market_s_grid_against_the_account(price, tick, up, shown):
     assert on_grid(price, tick, up=up) == shown
+
+
+HEAVY = ("apprise", "cryptography", "httpx", "litestar", "prometheus_client", "psycopg", "structlog", "uvicorn")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["health", str(RULES_PATH.parent / "alice.toml")]], ids=["help", "health"]
+)
+def test_a_command_that_needs_no_service_imports_none(words):
+    script = (
+        "import sys\n"
+        "from marginkeep.cli import command\n"
+        f"command.main({words!r}, standalone_mode=False)\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]"

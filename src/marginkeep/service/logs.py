@@ -76,7 +76,7 @@ def _render_json(_: Any, __: str, event: _Event) -> str:
 
 
 def _pretty_renderer(out: TextIO) -> Any:
-    return structlog.dev.ConsoleRenderer(timestamp_key="at", colors=out.isatty(), pad_event_to=34)
+    return structlog.dev.ConsoleRenderer(timestamp_key="at", colors=out.isatty(), pad_event_to=34, sort_keys=False)
 
 
 def _take_over_standard_logging(shared: list[Any], renderer: Any, out: TextIO) -> None:
