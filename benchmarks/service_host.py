@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from marginkeep.client.signing import ED25519, HMAC_SHA256, Ed25519Key, HmacKey
-from marginkeep.service.scopes import EVERY_ACCOUNT, Scope
+from marginkeep.service.access.scopes import EVERY_ACCOUNT, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class _Keys:
         self._context = context
 
     async def start(self) -> None:
-        from marginkeep.service.keys import ApiKey
+        from marginkeep.service.access.keys import ApiKey
 
         keys = self._context.parts["keys"]
         for algorithm in (HMAC_SHA256, ED25519):
@@ -115,9 +115,8 @@ class _Keys:
 
 def serve(folder: Path, core: int, *, logs: bool) -> None:
     """Serve until told to stop."""
-    from marginkeep.service.logs import configure_logs
-    from marginkeep.service.running import run
-    from marginkeep.service.settings import (
+    from marginkeep.service.operations.logs import configure_logs
+    from marginkeep.service.operations.settings import (
         AccessSettings,
         JournalSettings,
         LogSettings,
@@ -125,6 +124,7 @@ def serve(folder: Path, core: int, *, logs: bool) -> None:
         ServerSettings,
         Settings,
     )
+    from marginkeep.service.running import run
 
     if core >= 0:
         os.sched_setaffinity(0, {core})

@@ -20,8 +20,8 @@ from marginkeep.journal.proofs import check_proof, read_proof
 from marginkeep.journal.record import Genesis
 from marginkeep.journal.sqlite_log import SqliteLog
 from marginkeep.oracle.price_seen import PriceSeen
-from marginkeep.service.wire_amounts import units_of
-from marginkeep.service.wire_events import CONCERNED, wire_event
+from marginkeep.service.wire.amounts import units_of
+from marginkeep.service.wire.events import CONCERNED, wire_event
 
 pytestmark = pytest.mark.without_shadows("what is explained is a journal of its own")
 

@@ -15,20 +15,14 @@ from marginkeep.client import venue_views as seen_venue
 from marginkeep.client.errors import KeyReused, NotAllowed, NotFound, Refused, Unreachable
 from marginkeep.client.events import KINDS, OrderReserved, Traded
 from marginkeep.client.exchange import Conduct
-from marginkeep.service import (
-    account_pages,
-    account_views,
-    event_pages,
-    market_views,
-    routes_accounts,
-    routes_events,
-    routes_markets,
-    routes_operations,
-    venue_views,
-)
-from marginkeep.service.command_rules import RULES
-from marginkeep.service.event_schemas import SHAPES
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.command_rules import RULES
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.queries import account_pages, account_views, event_pages, market_views, venue_views
+from marginkeep.service.routes import accounts as routes_accounts
+from marginkeep.service.routes import events as routes_events
+from marginkeep.service.routes import markets as routes_markets
+from marginkeep.service.routes import operations as routes_operations
+from marginkeep.service.wire.event_schemas import SHAPES
 from tests.service.conftest import VENUE
 
 MARKET = "BTC-PERP"

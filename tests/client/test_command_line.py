@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from marginkeep.client.signing import Credentials
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.service.conftest import memory_log
 from tests.service.stream_world import CALLED, lever, open_market, price
 

@@ -28,7 +28,7 @@ from marginkeep.client.errors import (
 from marginkeep.client.exchange import LONGEST_WAIT_SECONDS, Conduct, Reply, Send, Signer, Wait, exchange
 from marginkeep.client.signing import IDEMPOTENCY, NONCE, SIGNATURE, Credentials, Ed25519Key, canonical_text
 from marginkeep.errors import InputError, PrecisionError
-from marginkeep.service.problems import PROBLEMS
+from marginkeep.service.wire.problems import PROBLEMS
 
 KEY = Ed25519Key("me", b"k" * 32)
 DONE = Reply(200, {}, msgspec.json.encode({"sequence": 7, "recorded_ns": 9, "repeated": False, "events": []}))

@@ -10,7 +10,7 @@ from marginkeep.client.exchange import Conduct
 from marginkeep.client.signing import Ed25519Key
 from marginkeep.errors import InputError
 from marginkeep.journal.sqlite_log import SqliteLog
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.client.test_stream import free_port
 from tests.journal.houses import GENESIS
 from tests.service.conftest import VENUE, settings

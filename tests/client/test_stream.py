@@ -14,7 +14,7 @@ from marginkeep.client.exchange import Conduct
 from marginkeep.client.stream_messages import Delta, Resync, Snapshot, StreamGap, StreamView
 from marginkeep.errors import InputError
 from marginkeep.journal.sqlite_log import SqliteLog
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.service.conftest import VENUE, memory_log, settings
 from tests.service.stream_world import CALLED, deposit, lever, open_market, price
 

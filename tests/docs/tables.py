@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from marginkeep.service.application import every_route, openapi_document
-from marginkeep.service.metrics import Metrics
-from marginkeep.service.problems import PROBLEMS
+from marginkeep.service.operations.metrics import Metrics
+from marginkeep.service.operations.settings import JournalSettings, Settings
+from marginkeep.service.operations.settings_reading import settings_fields
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.settings import JournalSettings, Settings
-from marginkeep.service.settings_reading import settings_fields
+from marginkeep.service.wire.problems import PROBLEMS
 from tests.docs.blocks import ROOT
 
 PUBLIC = "public"

@@ -11,13 +11,13 @@ from marginkeep.cli.client import client
 from marginkeep.cli.journal import journal
 from marginkeep.cli.keys import keys
 from marginkeep.journal.record import Record
+from marginkeep.service.access.scopes import Scope
 from marginkeep.service.application import every_route
 from marginkeep.service.notifications.endpoints import Preferences
 from marginkeep.service.notifications.notices import SEVERITIES, Kind
 from marginkeep.service.notifications.templates import FIELDS
-from marginkeep.service.scopes import Scope
-from marginkeep.service.stream_channels import EVENT_CHANNELS, ROW_CHANNELS
-from marginkeep.service.stream_messages import AnyOperation
+from marginkeep.service.stream.channels import EVENT_CHANNELS, ROW_CHANNELS
+from marginkeep.service.stream.messages import AnyOperation
 from marginkeep_verify.report import CHECKS
 from tests.docs import tables
 from tests.docs.blocks import ROOT

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from marginkeep.cli import command
 from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.record import Genesis
-from marginkeep.service.demo_rules import DEMO_RULES
+from marginkeep.service.demo.rules import DEMO_RULES
+from marginkeep.service.operations.settings import JournalSettings, Settings
+from marginkeep.service.operations.settings_reading import settings_fields
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.settings import JournalSettings, Settings
-from marginkeep.service.settings_reading import settings_fields
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"

@@ -12,12 +12,12 @@ import httpx
 from marginkeep.client.signing import Ed25519Key, sign_request
 from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.record import Genesis
-from marginkeep.service.key_store import DOCUMENT
-from marginkeep.service.keys import DAY_NS, ApiKey, encode_key
+from marginkeep.service.access.key_store import DOCUMENT
+from marginkeep.service.access.keys import DAY_NS, ApiKey, encode_key
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import AccessSettings, JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.scopes import Scope
 from marginkeep.service.server import server_for
-from marginkeep.service.settings import AccessSettings, JournalSettings, ServerSettings, Settings
 
 BOUND_S = 20
 RULES = """

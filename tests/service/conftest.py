@@ -14,11 +14,11 @@ import pytest
 from marginkeep.client.signing import Ed25519Key, sign_request
 from marginkeep.journal.durable import Request
 from marginkeep.journal.memory_log import MemoryLog
-from marginkeep.service.keys import ApiKey
+from marginkeep.service.access.keys import ApiKey
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import ServerSettings, Settings
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.scopes import Scope
 from marginkeep.service.server import server_for
-from marginkeep.service.settings import ServerSettings, Settings
 from tests.journal.houses import GENESIS
 
 WAIT_SECONDS = 30

@@ -18,10 +18,16 @@ from pathlib import Path
 
 from marginkeep.client.signing import Ed25519Key
 from marginkeep.errors import MarginkeepError
-from marginkeep.service.keys import ApiKey
+from marginkeep.service.access.keys import ApiKey
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import (
+    AccessSettings,
+    JournalSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+)
 from marginkeep.service.running import run
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import AccessSettings, JournalSettings, LogSettings, ServerSettings, Settings
 from tests.journal.houses import RULES_PATH
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -22,8 +22,8 @@ from marginkeep.journal.opening import open_log
 from marginkeep.journal.record import genesis_hash
 from marginkeep.journal.recovery import open_genesis, restore
 from marginkeep.journal.replaying import replay_journal
-from marginkeep.service.wire_amounts import units_of
-from marginkeep.service.wire_events import wire_event
+from marginkeep.service.wire.amounts import units_of
+from marginkeep.service.wire.events import wire_event
 from marginkeep_verify import verify_journal
 from tests.journal.houses import MARKET
 from tests.service.doomed_service import CREDENTIAL

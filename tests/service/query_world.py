@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marginkeep.clearing import AddMargin, Deposit, ReserveOrder, SetPrices, Trade
 from marginkeep.journal.record import Genesis
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.clearing.ladder_world import AUCTIONS, FULL
 from tests.ladder_houses import rules_text, usd
 from tests.service.conftest import memory_log

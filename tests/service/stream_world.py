@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 from marginkeep.clearing import Deposit, SetPrices, Trade
 from marginkeep.client.signing import sign_request
 from marginkeep.journal.record import Genesis
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.ladder_houses import rules_text
 
 CALLS = {"deadline": "10m", "reminders": ["2m"], "volatility": "0.8", "probability": "0.99"}

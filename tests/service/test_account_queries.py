@@ -13,9 +13,9 @@ from marginkeep.book.columns import Book
 from marginkeep.book.valuation import Valuation
 from marginkeep.clearing import AdvanceTime, RegisterLiquidator
 from marginkeep.rulebook import build_tables
-from marginkeep.service.account_pages import STATUSES, measured, page_of
-from marginkeep.service.captured import Captured
-from marginkeep.service.problems import Problem
+from marginkeep.service.queries.account_pages import STATUSES, measured, page_of
+from marginkeep.service.queries.captured import Captured
+from marginkeep.service.wire.problems import Problem
 from tests.ladder_houses import rules
 from tests.service.query_world import BTC, ask, deposit, ladder_log, marks, populate, trade
 

@@ -8,9 +8,9 @@ from marginkeep.clearing.commands import AdvanceTime, Deposit
 from marginkeep.errors import InputError, JournalStalled
 from marginkeep.journal.durable import Request
 from marginkeep.journal.memory_log import MemoryLog
+from marginkeep.service.access.scopes import Scope
 from marginkeep.service.application import build_application, every_route
-from marginkeep.service.problems import Problem
-from marginkeep.service.scopes import Scope
+from marginkeep.service.wire.problems import Problem
 from tests.journal.houses import GENESIS
 from tests.service.conftest import WAIT_SECONDS
 

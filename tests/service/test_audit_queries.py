@@ -9,8 +9,8 @@ import pytest
 
 from marginkeep.journal.checkpoint import Signer, make_key
 from marginkeep.journal.proofs import Continuation, check_continuation
-from marginkeep.service import routes_audit
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.routes import audit as routes_audit
 from tests.service.query_world import ask, deposit, ladder_log, marks, populate
 
 pytestmark = pytest.mark.without_shadows("questions change nothing; what the house does is tested elsewhere")

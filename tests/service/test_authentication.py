@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from marginkeep.client.signing import HmacKey, sign_request
 from marginkeep.errors import InputError
-from marginkeep.service.addresses import failing_group, is_within, read_networks
-from marginkeep.service.authentication import AuthenticationMiddleware
-from marginkeep.service.key_store import KeyStore
-from marginkeep.service.keys import encode_key
-from marginkeep.service.nonces import NonceCache
-from marginkeep.service.problems import Problem
-from marginkeep.service.scopes import Scope
-from marginkeep.service.sealing import Seal
-from marginkeep.service.settings import AccessSettings
-from marginkeep.service.signatures import RefusedSignIn, SignatureDesk, read_headers
+from marginkeep.service.access.addresses import failing_group, is_within, read_networks
+from marginkeep.service.access.authentication import AuthenticationMiddleware
+from marginkeep.service.access.key_store import KeyStore
+from marginkeep.service.access.keys import encode_key
+from marginkeep.service.access.nonces import NonceCache
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.access.sealing import Seal
+from marginkeep.service.access.signatures import RefusedSignIn, SignatureDesk, read_headers
+from marginkeep.service.operations.settings import AccessSettings
+from marginkeep.service.wire.problems import Problem
 from tests.service.access_world import api_key, memory_log, private_key, running
 
 pytestmark = pytest.mark.without_shadows("no command of these tests changes a book")

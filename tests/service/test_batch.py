@@ -4,8 +4,8 @@ import pytest
 
 from marginkeep.clearing import take_snapshot
 from marginkeep.clearing.commands import Deposit, SetPrices
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import AccessSettings, ServerSettings, Settings
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import AccessSettings, ServerSettings, Settings
 from marginkeep.service.writer import BATCH_REQUESTS_MAX
 
 MARKET = "BTC-PERP"

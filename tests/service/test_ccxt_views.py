@@ -9,10 +9,10 @@ from decimal import Decimal
 import pytest
 
 from marginkeep.rulebook import read_rulebook
-from marginkeep.service.ccxt_markets import leverage_tiers
-from marginkeep.service.ccxt_shapes import CcxtFundingRate, CcxtMarginMode, CcxtPosition, CcxtTier
-from marginkeep.service.ccxt_symbols import Symbols
-from marginkeep.service.ccxt_views import moment
+from marginkeep.service.queries.ccxt_markets import leverage_tiers
+from marginkeep.service.queries.ccxt_shapes import CcxtFundingRate, CcxtMarginMode, CcxtPosition, CcxtTier
+from marginkeep.service.queries.ccxt_symbols import Symbols
+from marginkeep.service.queries.ccxt_views import moment
 from tests.houses import TIERS, rules
 from tests.service.query_world import BTC, ask, ladder_log, marks, populate
 

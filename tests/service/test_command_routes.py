@@ -6,9 +6,9 @@ import pytest
 from marginkeep.clearing import commands as core
 from marginkeep.clearing import take_snapshot
 from marginkeep.clearing.commands import Deposit, RegisterLiquidator, SetPrices, Trade
-from marginkeep.service.command_rules import RULES
-from marginkeep.service.routes_commands import ROUTES
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.command_rules import RULES
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.routes.commands import ROUTES
 
 MARKET = "BTC-PERP"
 PRICES = SetPrices(marks={MARKET: 500_000})

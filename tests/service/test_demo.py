@@ -20,12 +20,12 @@ from marginkeep.client.signing import Credentials, login_message, sign_request
 from marginkeep.errors import InputError
 from marginkeep.journal.opening import open_log
 from marginkeep.rulebook import read_rulebook
-from marginkeep.service.demo import CREDENTIALS, NAME, VENUE_CREDENTIALS, demo_log
-from marginkeep.service.demo_market import COMMANDS_A_STEP, DemoMarket
-from marginkeep.service.demo_people import YOU
-from marginkeep.service.demo_prices import STEPS_A_SECOND
-from marginkeep.service.demo_rules import DEMO_RULES
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.demo.market import COMMANDS_A_STEP, DemoMarket
+from marginkeep.service.demo.opening import CREDENTIALS, NAME, VENUE_CREDENTIALS, demo_log
+from marginkeep.service.demo.people import YOU
+from marginkeep.service.demo.prices import STEPS_A_SECOND
+from marginkeep.service.demo.rules import DEMO_RULES
 from tests.service.serving import BOUND_S, Serving
 
 START_NS = 10**18

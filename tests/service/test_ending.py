@@ -15,8 +15,8 @@ from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.record import Genesis
 from marginkeep.journal.recovery import restore
 from marginkeep.journal.sqlite_log import SqliteLog
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
 from tests.journal.houses import GENESIS, MARKET, RULES, RULES_PATH, RULES_TEXT, ticking
 from tests.journal.postgres_servers import wait_for
 from tests.service.conftest import WAIT_SECONDS

@@ -8,10 +8,10 @@ import pytest
 
 from marginkeep.journal.checkpoint import Signer, make_key
 from marginkeep.journal.proofs import check_proof, read_proof
-from marginkeep.service import event_pages
+from marginkeep.service.access.scopes import Scope
 from marginkeep.service.feed import Feed
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.queries import event_pages
 from tests.service.query_world import ask, deposit, ladder_log, marks, populate
 
 pytestmark = pytest.mark.without_shadows("questions change nothing; what the house does is tested elsewhere")

@@ -11,10 +11,10 @@ from websockets.exceptions import ConnectionClosed
 
 from marginkeep.client.signing import sign_request
 from marginkeep.journal.memory_log import MemoryLog
-from marginkeep.service.access import FAILURES_BURST
-from marginkeep.service.rate_limits import RateLimits
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import AccessSettings, ServerSettings, Settings, StreamSettings
+from marginkeep.service.access.access import FAILURES_BURST
+from marginkeep.service.access.rate_limits import RateLimits
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import AccessSettings, ServerSettings, Settings, StreamSettings
 from marginkeep.service.writer import RESERVE
 from tests.journal.houses import GENESIS
 from tests.service.access_world import api_key, private_key, running

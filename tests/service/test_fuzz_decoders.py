@@ -18,13 +18,13 @@ from marginkeep.journal.durable import DurableHouse
 from marginkeep.journal.proofs import Proof
 from marginkeep.journal.record import genesis_hash
 from marginkeep.journal.sqlite_log import SqliteLog
-from marginkeep.service.bodies import decode_body
+from marginkeep.service.access.signatures import RefusedSignIn, read_headers
 from marginkeep.service.notifications.addresses import check_url
 from marginkeep.service.notifications.templates import FIELDS, check_template, fill
-from marginkeep.service.problems import Problem
-from marginkeep.service.signatures import RefusedSignIn, read_headers
-from marginkeep.service.stream_messages import decode_operation
-from marginkeep.service.wire_commands import DirectWireCommand, WireCommand
+from marginkeep.service.stream.messages import decode_operation
+from marginkeep.service.wire.bodies import decode_body
+from marginkeep.service.wire.commands import DirectWireCommand, WireCommand
+from marginkeep.service.wire.problems import Problem
 from tests.journal.houses import GENESIS, RULES, deposit
 
 pytestmark = pytest.mark.without_shadows("nothing is applied")

@@ -14,9 +14,9 @@ from marginkeep.clearing.commands import Deposit
 from marginkeep.errors import FencedOut, InvariantViolation, JournalStalled
 from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.opening import open_log
-from marginkeep.service.retaining import HOUR_NS
+from marginkeep.service.operations.retaining import HOUR_NS
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import open_context
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
 from tests.journal.houses import GENESIS, RULES_PATH
 from tests.journal.postgres_servers import wait_for
 from tests.service.conftest import RunningService, memory_log

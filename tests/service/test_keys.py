@@ -15,13 +15,13 @@ from marginkeep.client.signing import Credentials, HmacKey, sign_request
 from marginkeep.errors import InputError
 from marginkeep.journal.opening import open_log
 from marginkeep.journal.record import Genesis
-from marginkeep.service.access import REQUESTS_ENDING, SECRET_ENDING, open_access
-from marginkeep.service.key_requests import KeyRequest, beside, leave_request, waiting_requests
-from marginkeep.service.keys import DAY_NS, check_key, decode_key, same_person
+from marginkeep.service.access.access import REQUESTS_ENDING, SECRET_ENDING, open_access
+from marginkeep.service.access.key_requests import KeyRequest, beside, leave_request, waiting_requests
+from marginkeep.service.access.keys import DAY_NS, check_key, decode_key, same_person
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.access.sealing import Seal
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import close_context, open_context
-from marginkeep.service.scopes import Scope
-from marginkeep.service.sealing import Seal
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
 from tests.service.access_world import api_key, private_key, rules, running
 
 pytestmark = pytest.mark.without_shadows("no command of these tests changes a book")

@@ -8,7 +8,7 @@ from marginkeep.clearing import AdvanceTime, Halt, TopUpFund
 from marginkeep.journal.record import Genesis
 from marginkeep.rulebook import read_rulebook, rulebook_hash
 from marginkeep.rulebook.reading import parse_text
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.ladder_houses import usd
 from tests.oracle_houses import GUARDED_AT_10, PEG, START, at, quotes
 from tests.oracle_houses import rules_text as oracle_text

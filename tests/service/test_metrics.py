@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from marginkeep.clearing import AdvanceTime, Deposit, SetPrices, Trade, Withdraw
 from marginkeep.errors import InputError, JournalStalled
 from marginkeep.journal.durable import Request
-from marginkeep.service.logs import configure_logs
-from marginkeep.service.observing import Observer
-from marginkeep.service.request_log import RequestLog
-from marginkeep.service.routes_metrics import read_token
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import LogSettings
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.logs import configure_logs
+from marginkeep.service.operations.observing import Observer
+from marginkeep.service.operations.request_log import RequestLog
+from marginkeep.service.operations.settings import LogSettings
+from marginkeep.service.routes.metrics import read_token
 from tests.service.conftest import settings
 
 TOKEN = "0123456789abcdef0123456789abcdef"

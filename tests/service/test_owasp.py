@@ -14,11 +14,11 @@ import pytest
 from litestar import Litestar, get
 
 from marginkeep.errors import InputError
+from marginkeep.service.access.command_rules import TIME_AHEAD_MAX_NS
 from marginkeep.service.application import build_application, every_route, openapi_document
-from marginkeep.service.command_rules import TIME_AHEAD_MAX_NS
 from marginkeep.service.notifications.addresses import pinned_address
-from marginkeep.service.openapi import build_document
 from marginkeep.service.running import open_context
+from marginkeep.service.wire.openapi import build_document
 from tests.service.conftest import VENUE, RunningService, memory_log, settings
 from tests.service.stream_world import StreamClient, open_market
 

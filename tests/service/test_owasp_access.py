@@ -14,11 +14,11 @@ from litestar import Litestar
 
 from marginkeep.clearing import AdvanceTime, Deposit, ObserveBook, PublishQuotes, SetPrices
 from marginkeep.journal.durable import Request
+from marginkeep.service.access.command_rules import RULES
+from marginkeep.service.access.rate_limits import Bucket
+from marginkeep.service.access.scopes import Scope
 from marginkeep.service.application import every_route, openapi_document
-from marginkeep.service.command_rules import RULES
-from marginkeep.service.rate_limits import Bucket
-from marginkeep.service.scopes import Scope
-from marginkeep.service.wire_commands import WIRE
+from marginkeep.service.wire.commands import WIRE
 from tests.service.access_world import api_key, private_key, running
 
 pytestmark = pytest.mark.without_shadows("no command of these tests is accepted")

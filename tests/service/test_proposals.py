@@ -9,8 +9,8 @@ from marginkeep.clearing.snapshot import capture_snapshot
 from marginkeep.journal.durable import Request
 from marginkeep.rulebook import read_rulebook, rulebook_hash
 from marginkeep.rulebook.reading import parse_text
-from marginkeep.service.dry_run import try_rules
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.dry_run import try_rules
+from marginkeep.service.access.scopes import Scope
 from tests.service.access_world import api_key, private_key, rules, running
 
 pytestmark = pytest.mark.without_shadows("the house is the service's; adopting rulebooks is tested in clearing")
@@ -211,7 +211,7 @@ def test_every_step_is_in_the_chain_and_survives_a_restart(world):
         assert (record.actor, body["rules_sha256"] != "") == (actor, True)
     activated = world.notes("ProposalActivated")[0][0]
     assert json.loads(next(world.context.log.read(activated.causation - 1)).body)["type"] == "AdoptRulebook"
-    from marginkeep.service.proposals import Proposals
+    from marginkeep.service.access.proposals import Proposals
 
     restored = Proposals(world.context, world.context.parts["keys"])
     assert restored.every() == world.context.parts["proposals"].every()

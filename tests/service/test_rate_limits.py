@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marginkeep.service.rate_limits import RateLimits
+from marginkeep.service.access.rate_limits import RateLimits
 
 SECOND = 10**9
 steps = st.lists(st.tuples(st.integers(0, 3 * SECOND), st.integers(1, 8)), max_size=40)

@@ -9,12 +9,12 @@ import pytest
 from marginkeep.clearing import Clearinghouse, SetPrices
 from marginkeep.clearing import commands as core
 from marginkeep.clearing.events import Rejected
-from marginkeep.service.event_pages import told_of
-from marginkeep.service.refusal_words import PHRASES, refusal_words
-from marginkeep.service.stream_channels import Narrowing, Viewer
-from marginkeep.service.stream_hub import read_entries
-from marginkeep.service.wire_amounts import Units, units_of
-from marginkeep.service.wire_events import wire_event
+from marginkeep.service.queries.event_pages import told_of
+from marginkeep.service.stream.channels import Narrowing, Viewer
+from marginkeep.service.stream.hub import read_entries
+from marginkeep.service.wire.amounts import Units, units_of
+from marginkeep.service.wire.events import wire_event
+from marginkeep.service.wire.refusal_words import PHRASES, refusal_words
 from tests import houses, oracle_houses
 from tests.simulation.test_random_commands import World
 

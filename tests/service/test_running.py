@@ -16,10 +16,10 @@ from marginkeep.errors import InputError
 from marginkeep.journal.checkpoint import parse_note, verify_note
 from marginkeep.journal.durable import Request
 from marginkeep.journal.sqlite_log import SqliteLog
-from marginkeep.service.problems import Problem
-from marginkeep.service.pulse import Snapshots, Ticker
+from marginkeep.service.operations.pulse import Snapshots, Ticker
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import close_context, open_context, require_safe
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.wire.problems import Problem
 from tests.journal.houses import GENESIS, RULES_PATH, RULES_TEXT
 from tests.service.conftest import WAIT_SECONDS, memory_log
 
@@ -169,7 +169,7 @@ def test_a_snapshot_is_taken_after_so_many_records(start_service):
 SERVE = """
 import sys
 from marginkeep.service.running import run
-from marginkeep.service.settings import JournalSettings, ServerSettings, Settings
+from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 
 rules, place = sys.argv[1:]
 journal = JournalSettings(place=place)

@@ -15,11 +15,17 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from marginkeep.client.signing import IDEMPOTENCY, KEY, sign_request
 from marginkeep.journal.record import TEXT_MAX
+from marginkeep.service.access.rate_limits import RateLimits
 from marginkeep.service.application import every_route
-from marginkeep.service.openapi import build_document
-from marginkeep.service.rate_limits import RateLimits
+from marginkeep.service.operations.settings import (
+    AccessSettings,
+    JournalSettings,
+    LogSettings,
+    ServerSettings,
+    Settings,
+)
 from marginkeep.service.running import open_context
-from marginkeep.service.settings import AccessSettings, JournalSettings, LogSettings, ServerSettings, Settings
+from marginkeep.service.wire.openapi import build_document
 from tests.service.conftest import VENUE, RunningService, memory_log
 from tests.service.stream_world import lever, open_market
 

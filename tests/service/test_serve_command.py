@@ -16,8 +16,8 @@ from marginkeep.cli import command
 from marginkeep.client.signing import Credentials, sign_request
 from marginkeep.journal.checkpoint import verify_note
 from marginkeep.journal.opening import open_log
-from marginkeep.service.settings_reading import settings_fields
-from marginkeep.service.supervision import tell_supervisor
+from marginkeep.service.operations.settings_reading import settings_fields
+from marginkeep.service.operations.supervision import tell_supervisor
 from tests.service.access_world import rules
 from tests.service.serving import BOUND_S, Serving, ended_at_once
 

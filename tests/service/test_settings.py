@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from marginkeep.errors import InputError
-from marginkeep.service.settings import Settings
-from marginkeep.service.settings_reading import masked, read_settings, settings_fields, variable_of
+from marginkeep.service.operations.settings import Settings
+from marginkeep.service.operations.settings_reading import masked, read_settings, settings_fields, variable_of
 
 
 def written(folder: Path, text: str) -> Path:

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from marginkeep.client.signing import canonical_text, login_message, sign_request
-from marginkeep.service.scopes import Scope
+from marginkeep.service.access.scopes import Scope
 from tests.service.access_world import api_key, private_key, running
 
 pytestmark = pytest.mark.without_shadows("no command of these tests changes a book")

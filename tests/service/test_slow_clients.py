@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 from marginkeep.client.signing import sign_request
 from marginkeep.service.http_transport import HEAD_BYTES_MAX
-from marginkeep.service.settings import ServerSettings, Settings, StreamSettings
+from marginkeep.service.operations.settings import ServerSettings, Settings, StreamSettings
 from tests.service.conftest import VENUE, settings
 from tests.service.raw_http import BOUND_S, everything, exchanged, opened, problem_in
 from tests.service.stream_world import StreamClient, open_market

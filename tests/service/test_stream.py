@@ -11,8 +11,8 @@ from websockets.sync.client import connect
 
 from marginkeep.clearing.events import MarginCalled
 from marginkeep.client.signing import sign_request
-from marginkeep.service.scopes import Scope
-from marginkeep.service.settings import ServerSettings, Settings, StreamSettings
+from marginkeep.service.access.scopes import Scope
+from marginkeep.service.operations.settings import ServerSettings, Settings, StreamSettings
 from tests.service.conftest import VENUE, memory_log
 from tests.service.stream_world import (
     ALL_CHANNELS,

@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from marginkeep.clearing import ReserveOrder
-from marginkeep.service.settings import ServerSettings, Settings, StreamSettings
+from marginkeep.service.operations.settings import ServerSettings, Settings, StreamSettings
 from tests.service.conftest import VENUE, memory_log
 from tests.service.stream_world import CALLED, MARKET, StreamClient, deposit, open_market, price, reader, trade
 

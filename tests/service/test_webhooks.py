@@ -13,7 +13,7 @@ from marginkeep.service.notifications.addresses import check_url, is_public, pin
 from marginkeep.service.notifications.endpoints import CURSOR, ENDPOINT, Endpoint, Preferences
 from marginkeep.service.notifications.notices import Notice
 from marginkeep.service.notifications.sending import Sender, Undelivered
-from marginkeep.service.settings import NotificationSettings, ServerSettings, Settings
+from marginkeep.service.operations.settings import NotificationSettings, ServerSettings, Settings
 from tests.journal.houses import new_store
 from tests.service.stream_world import CALLED, lever, open_market, price, reader
 from tests.service.webhook_receiver import Receiver

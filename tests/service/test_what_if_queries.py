@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from marginkeep.clearing import Clearinghouse, Rejected, Trade, Withdraw, state_hash, take_snapshot
-from marginkeep.service.excerpt import excerpt
-from marginkeep.service.what_if import Question, try_changes
+from marginkeep.service.queries.excerpt import excerpt
+from marginkeep.service.queries.what_if import Question, try_changes
 from tests.ladder_houses import opened, usd
 from tests.service.query_world import BTC, ask, deposit, ladder_log, marks, populate, trade
 

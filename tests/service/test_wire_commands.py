@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marginkeep.clearing import commands as core
-from marginkeep.service.problems import Problem
-from marginkeep.service.wire_amounts import Units
-from marginkeep.service.wire_commands import (
+from marginkeep.service.wire.amounts import Units
+from marginkeep.service.wire.commands import (
     COMMAND_UNITS,
     WIRE,
     AnyWireCommand,
     DirectWireCommand,
     from_command,
 )
+from marginkeep.service.wire.problems import Problem
 from marginkeep.units import INT64_SAFE
 from tests import houses, oracle_houses
 

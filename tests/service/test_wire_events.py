@@ -7,10 +7,10 @@ from marginkeep.clearing import commands as core
 from marginkeep.clearing import events as e
 from marginkeep.clearing.loss_events import Deleveraged, DeleveragedFill, LossSocialised
 from marginkeep.oracle.price_seen import PriceSeen, SourceSeen
-from marginkeep.service.event_schemas import AnyEvent
 from marginkeep.service.feed import Entry
-from marginkeep.service.wire_amounts import PLAIN, Units
-from marginkeep.service.wire_events import (
+from marginkeep.service.wire.amounts import PLAIN, Units
+from marginkeep.service.wire.event_schemas import AnyEvent
+from marginkeep.service.wire.events import (
     CONCERNED,
     EVENT_UNITS,
     VENUE_ONLY,

@@ -13,7 +13,7 @@ from marginkeep.journal.group_commit import GroupCommit
 from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.record import Record
 from marginkeep.service.feed import Feed
-from marginkeep.service.problems import Problem
+from marginkeep.service.wire.problems import Problem
 from marginkeep.service.writer import Writer
 from tests.journal.houses import deposit, new_store, opened
 

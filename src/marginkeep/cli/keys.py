@@ -17,7 +17,7 @@ import click
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
-    from marginkeep.service.keys import ApiKey, KeyView
+    from marginkeep.service.access.keys import ApiKey, KeyView
 
 _journal = click.option("--journal", "place", required=True, metavar="PLACE", help="SQLite file, or postgresql://...")
 _output = click.option(
@@ -48,7 +48,7 @@ def create(place: str, output: Path | None, algorithm: str, url: str, **stated: 
     Scopes: read, trade, transfer, liquidate, oracle.publish, risk.admin, audit.read. A key with transfer or risk.admin
     must be bound to addresses.
     """
-    from marginkeep.service.keys import check_key
+    from marginkeep.service.access.keys import check_key
 
     key, secret = _made(place, algorithm, stated)
     try:
@@ -83,7 +83,7 @@ def rotate(place: str, output: Path | None, key_id: str, overlap: int, url: str)
 @click.argument("key_id", metavar="ID")
 def revoke(place: str, key_id: str) -> None:
     """Take key ID out of use for good."""
-    from marginkeep.service.key_requests import KeyRequest
+    from marginkeep.service.access.key_requests import KeyRequest
 
     if key_id not in _stored(place):
         raise InputError(f"{place} holds no key {key_id!r}: see `marginkeep keys list`")
@@ -98,7 +98,7 @@ def list_keys(place: str, as_json: bool) -> None:
     """List the keys of a journal, without secrets."""
     import msgspec
 
-    from marginkeep.service.keys import view_of
+    from marginkeep.service.access.keys import view_of
 
     views = [view_of(key) for key in _stored(place).values()]
     if as_json:
@@ -117,9 +117,9 @@ def list_keys(place: str, as_json: bool) -> None:
 def _made(place: str, algorithm: str, stated: dict[str, Any]) -> tuple[ApiKey, bytes]:
     """Return a key and its secret."""
     from marginkeep.client.signing import ED25519, SECRET_BYTES, Ed25519Key
-    from marginkeep.service.access import SECRET_ENDING
-    from marginkeep.service.keys import DAY_NS, ID_BYTES, ApiKey
-    from marginkeep.service.sealing import Seal
+    from marginkeep.service.access.access import SECRET_ENDING
+    from marginkeep.service.access.keys import DAY_NS, ID_BYTES, ApiKey
+    from marginkeep.service.access.sealing import Seal
 
     now_ns, key_id, secret = time.time_ns(), os.urandom(ID_BYTES).hex(), os.urandom(SECRET_BYTES)
     public = sealed = b""
@@ -143,7 +143,7 @@ def _made(place: str, algorithm: str, stated: dict[str, Any]) -> tuple[ApiKey, b
 
 
 def _scopes(texts: tuple[str, ...]) -> Any:
-    from marginkeep.service.scopes import Scope
+    from marginkeep.service.access.scopes import Scope
 
     known = [scope.value for scope in Scope]
     for text in texts:
@@ -159,7 +159,7 @@ def _hand_out(
     import base64
 
     from marginkeep.client.signing import Credentials
-    from marginkeep.service.key_requests import KeyRequest
+    from marginkeep.service.access.key_requests import KeyRequest
 
     path = output or Path(f"{key.id}.key")
     encoded = base64.b64encode(secret).decode()
@@ -172,8 +172,8 @@ def _hand_out(
 
 
 def _leave(place: str, request: Any) -> None:
-    from marginkeep.service.access import REQUESTS_ENDING
-    from marginkeep.service.key_requests import leave_request
+    from marginkeep.service.access.access import REQUESTS_ENDING
+    from marginkeep.service.access.key_requests import leave_request
 
     leave_request(_beside(place, REQUESTS_ENDING), request, time.time_ns)
 
@@ -181,8 +181,8 @@ def _leave(place: str, request: Any) -> None:
 def _stored(place: str) -> dict[str, ApiKey]:
     """Return the keys in a journal."""
     from marginkeep.journal.opening import open_log
-    from marginkeep.service.key_store import DOCUMENT
-    from marginkeep.service.keys import decode_key
+    from marginkeep.service.access.key_store import DOCUMENT
+    from marginkeep.service.access.keys import decode_key
 
     log = open_log(place, read_only=True)
     try:
@@ -196,7 +196,7 @@ def _stored(place: str) -> dict[str, ApiKey]:
 def _beside(place: str, ending: str) -> Path:
     """Return a path beside a journal, which need not be there yet."""
     from marginkeep.journal.opening import open_log
-    from marginkeep.service.key_requests import beside
+    from marginkeep.service.access.key_requests import beside
 
     log = open_log(place)
     try:

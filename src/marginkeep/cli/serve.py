@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marginkeep.service.context import ServiceContext
-    from marginkeep.service.settings import Settings
-    from marginkeep.service.settings_reading import Setting
+    from marginkeep.service.operations.settings import Settings
+    from marginkeep.service.operations.settings_reading import Setting
 
 SPEED_MAX: Final = 20.0
 WIDE: Final = 160
@@ -56,14 +56,14 @@ def serve(
     Settings come from --config, then from MARGINKEEP_... variables, then from these options. The first SIGTERM or
     Ctrl-C ends it in order, the second at once; the journal is safe either way. Exit code 4: the journal is in trouble.
     """
-    from marginkeep.service.settings_reading import read_settings
+    from marginkeep.service.operations.settings_reading import read_settings
 
     flags = {setting: stated[option] for option, setting in _FLAGS.items()}
     settings, explained = read_settings(config, os.environ, flags)
     if explain:
         _print_settings(explained, as_json=as_json)
         return
-    from marginkeep.service.logs import configure_logs
+    from marginkeep.service.operations.logs import configure_logs
 
     configure_logs(settings.logs, time.time_ns, as_json=as_json)
     if stated["demo"]:
@@ -77,8 +77,8 @@ def _run(settings: Settings, *, tell: Callable[[ServiceContext, str], None], **m
     """Serve, and tell both the terminal and a supervisor when it is ready."""
     import structlog
 
+    from marginkeep.service.operations.supervision import Supervisor, tell_supervisor
     from marginkeep.service.running import run
-    from marginkeep.service.supervision import Supervisor, tell_supervisor
 
     prepare = more.pop("prepare", None)
     opened: list[ServiceContext] = []
@@ -107,7 +107,7 @@ def _run(settings: Settings, *, tell: Callable[[ServiceContext, str], None], **m
 def _run_demo(settings: Settings, stated: dict[str, Any], *, take_over: bool, as_json: bool) -> None:
     from msgspec import structs
 
-    from marginkeep.service.demo import Demo, DemoOptions, demo_log
+    from marginkeep.service.demo.opening import Demo, DemoOptions, demo_log
 
     if settings.rules:
         raise InputError(f"--demo brings its own rulebook, and rules is {settings.rules!r}: leave one of them out")

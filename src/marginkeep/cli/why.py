@@ -74,8 +74,8 @@ def _as_table(found: Why) -> dict[str, Any]:
     """Return all of an explanation, as an auditor may see it over the network."""
     import msgspec
 
-    from marginkeep.service.scopes import EVERY_ACCOUNT, Caller, Scope
-    from marginkeep.service.why_views import why_view
+    from marginkeep.service.access.scopes import EVERY_ACCOUNT, Caller, Scope
+    from marginkeep.service.queries.why_views import why_view
 
     auditor = Caller(key="", scopes=frozenset(Scope), accounts=frozenset({EVERY_ACCOUNT}))
     table: dict[str, Any] = msgspec.to_builtins(why_view(found, auditor, found.terms))
@@ -179,7 +179,7 @@ def _change(found: Why, amount: int) -> str:
 
 def _price_lines(found: Why) -> Iterator[str]:
     """Yield each price with its age, what set it, and what each source said."""
-    from marginkeep.service.wire_amounts import units_of
+    from marginkeep.service.wire.amounts import units_of
 
     units = units_of(found.terms)
     name_width = max(len(one.name) for one in found.prices)
@@ -203,8 +203,8 @@ def _age(age_ns: int) -> str:
 def _event_lines(found: Why) -> list[str]:
     """Return what was done to the account, in sentences."""
     from marginkeep.cli.event_words import sentences
-    from marginkeep.service.wire_amounts import units_of
-    from marginkeep.service.wire_events import wire_event
+    from marginkeep.service.wire.amounts import units_of
+    from marginkeep.service.wire.events import wire_event
 
     units = units_of(found.terms)
     return [

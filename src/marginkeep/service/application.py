@@ -14,11 +14,12 @@ from litestar.datastructures import State
 from litestar.middleware import DefineMiddleware
 from litestar.response.base import ASGIResponse
 
-from marginkeep import service
-from marginkeep.service.authentication import LOGIN_SECONDS, AuthenticationMiddleware
-from marginkeep.service.halting import word_for
-from marginkeep.service.openapi import build_document
-from marginkeep.service.problem_answers import EXCEPTION_HANDLERS
+from marginkeep.service import routes as rooms
+from marginkeep.service.access.authentication import LOGIN_SECONDS, AuthenticationMiddleware
+from marginkeep.service.operations.halting import word_for
+from marginkeep.service.stream import endpoint
+from marginkeep.service.wire.openapi import build_document
+from marginkeep.service.wire.problem_answers import EXCEPTION_HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -79,10 +80,10 @@ def build_application(
 
 @cache
 def every_route() -> tuple[Any, ...]:
-    """Return the routes of every room: ``stream`` and each module of this folder called ``routes_...`` has `ROUTES`."""
-    found = sorted(one.name for one in iter_modules(service.__path__))
-    names = [name for name in found if name == "stream" or name.startswith("routes_")]
-    return tuple(route for name in names for route in import_module(f"{service.__name__}.{name}").ROUTES)
+    """Return every route: each module of the room ``routes`` has `ROUTES`, and so has the stream."""
+    names = sorted(one.name for one in iter_modules(rooms.__path__))
+    modules = [import_module(f"{rooms.__name__}.{name}") for name in names]
+    return tuple(route for module in (*modules, endpoint) for route in module.ROUTES)
 
 
 @cache

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from marginkeep.journal.durable import DurableHouse
     from marginkeep.rulebook import Rulebook
     from marginkeep.service.feed import Feed
-    from marginkeep.service.settings import Settings
+    from marginkeep.service.operations.settings import Settings
     from marginkeep.service.writer import Writer
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from marginkeep.service.problems import PROBLEM_TYPE, Problem
+from marginkeep.service.wire.problems import PROBLEM_TYPE, Problem
 
 if TYPE_CHECKING:
     from asyncio import Transport
 
-    from marginkeep.service.settings import ServerSettings
+    from marginkeep.service.operations.settings import ServerSettings
 
 HEAD_BYTES_MAX: Final = 32_768
 HEADERS_MAX: Final = 100

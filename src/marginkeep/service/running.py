@@ -18,14 +18,14 @@ from marginkeep.journal.record import Genesis
 from marginkeep.rulebook import load_rulebook
 from marginkeep.service.context import ServiceContext
 from marginkeep.service.feed import Feed
-from marginkeep.service.pulse import Snapshots, Ticker
+from marginkeep.service.operations.pulse import Snapshots, Ticker
 from marginkeep.service.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from marginkeep.journal.command_log import CommandLog
-    from marginkeep.service.settings import ServerSettings, Settings
+    from marginkeep.service.operations.settings import ServerSettings, Settings
 
 MEMORY: Final = "memory"
 KEY_ENDING: Final = ".key"
@@ -141,13 +141,13 @@ def open_context(
 
 def _furnish(context: ServiceContext) -> None:
     """Put the parts into a service."""
-    from marginkeep.service.access import open_access
-    from marginkeep.service.halting import Halting
-    from marginkeep.service.metrics import Metrics
+    from marginkeep.service.access.access import open_access
     from marginkeep.service.notifications.room import Notifications
-    from marginkeep.service.retaining import Retaining
-    from marginkeep.service.self_check import SelfCheck
-    from marginkeep.service.stream_hub import StreamHub
+    from marginkeep.service.operations.halting import Halting
+    from marginkeep.service.operations.metrics import Metrics
+    from marginkeep.service.operations.retaining import Retaining
+    from marginkeep.service.operations.self_check import SelfCheck
+    from marginkeep.service.stream.hub import StreamHub
 
     settings = context.settings
     context.parts["halting"] = Halting(context)

@@ -11,7 +11,7 @@ import uvicorn
 from marginkeep.errors import InputError, InvariantViolation
 from marginkeep.service.application import build_application
 from marginkeep.service.http_transport import protocol_for
-from marginkeep.service.request_log import RequestLog
+from marginkeep.service.operations.request_log import RequestLog
 
 if TYPE_CHECKING:
     import socket
@@ -76,7 +76,7 @@ def server_for(context: ServiceContext, listening: Callable[[str], None] | None 
         port=server.port,
         loop="uvloop",
         http=protocol_for(server),
-        ws="marginkeep.service.stream_transport:StreamProtocol",
+        ws="marginkeep.service.stream.transport:StreamProtocol",
         ws_max_size=stream.message_max,
         ws_per_message_deflate=False,  # it would deflate for each socket what all of them are sent
         lifespan="on",

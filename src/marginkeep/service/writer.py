@@ -13,9 +13,9 @@ import structlog
 from marginkeep.errors import InputError, JournalError, JournalStalled
 from marginkeep.journal.durable import check_request
 from marginkeep.service.feed import Entry, Feed
-from marginkeep.service.halting import words_for_callers
-from marginkeep.service.observing import Observer
-from marginkeep.service.problems import Problem
+from marginkeep.service.operations.halting import words_for_callers
+from marginkeep.service.operations.observing import Observer
+from marginkeep.service.wire.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,14 +8,14 @@ import msgspec
 from msgspec import Meta
 
 from marginkeep.errors import InputError
+from marginkeep.service.access.scopes import EVERY_ACCOUNT
 from marginkeep.service.notifications.addresses import check_url
 from marginkeep.service.notifications.notices import SEVERITIES, Kind, Notice, Severity
 from marginkeep.service.notifications.templates import check_template
-from marginkeep.service.scopes import EVERY_ACCOUNT
 from marginkeep.units import RATE_ONE, parse_rate
 
 if TYPE_CHECKING:
-    from marginkeep.service.settings import NotificationSettings
+    from marginkeep.service.operations.settings import NotificationSettings
 
 ENDPOINT: Final = "endpoint"
 CURSOR: Final = "cursor"

@@ -10,10 +10,10 @@ from marginkeep.clearing import events as e
 from marginkeep.clearing.loss_events import Deleveraged, LossCovered, LossSocialised
 from marginkeep.liquidation.position_limits import owner_of
 from marginkeep.rulebook.oracle_rules import MARKET_STATES
-from marginkeep.service.audience import accounts_in, owners_view, public_view
-from marginkeep.service.scopes import EVERY_ACCOUNT
-from marginkeep.service.wire_amounts import units_of
-from marginkeep.service.wire_events import wire_event
+from marginkeep.service.access.scopes import EVERY_ACCOUNT
+from marginkeep.service.wire.amounts import units_of
+from marginkeep.service.wire.audience import accounts_in, owners_view, public_view
+from marginkeep.service.wire.events import wire_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from marginkeep.errors import InputError, JournalError
+from marginkeep.service.access.scopes import EVERY_ACCOUNT
 from marginkeep.service.notifications.delivery import Delivery
 from marginkeep.service.notifications.endpoints import (
     CURSOR,
@@ -28,9 +29,8 @@ from marginkeep.service.notifications.endpoints import (
 from marginkeep.service.notifications.levels import Levels
 from marginkeep.service.notifications.notices import Notice, notices_of
 from marginkeep.service.notifications.sending import Sender, Undelivered
-from marginkeep.service.problems import Problem
-from marginkeep.service.scopes import EVERY_ACCOUNT
-from marginkeep.service.stream_hub import PAGE_RECORDS, read_entries
+from marginkeep.service.stream.hub import PAGE_RECORDS, read_entries
+from marginkeep.service.wire.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

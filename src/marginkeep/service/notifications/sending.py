@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from marginkeep.service.access.sealing import Seal
     from marginkeep.service.notifications.endpoints import Endpoint
     from marginkeep.service.notifications.notices import Notice
-    from marginkeep.service.sealing import Seal
-    from marginkeep.service.settings import NotificationSettings
+    from marginkeep.service.operations.settings import NotificationSettings
 
 ID_HEADER: Final = "Webhook-Id"
 TIMESTAMP_HEADER: Final = "Webhook-Timestamp"

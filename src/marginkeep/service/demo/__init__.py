@@ -1,0 +1,1 @@
+"""A small live market to try the service with."""

@@ -1,0 +1,1 @@
+"""Running it: settings, logs, metrics, and what the house checks of itself."""

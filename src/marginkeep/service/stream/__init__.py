@@ -1,0 +1,1 @@
+"""The WebSocket: snapshots and sequenced deltas, and commands on the same socket."""

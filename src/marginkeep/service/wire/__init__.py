@@ -1,0 +1,1 @@
+"""What goes over the wire: decimal strings for integers, both ways, and problems for refusals."""
