@@ -155,9 +155,9 @@ def test_the_command_refuses_what_it_cannot_read(journal, tmp_path):
         assert isinstance(run(*arguments).exception, InputError)
 
 
-def test_a_file_that_cannot_be_opened_for_replay_is_reported_and_not_raised(tmp_path):
+def test_a_file_that_is_no_journal_is_refused(tmp_path):
     path = tmp_path / "noise.journal"
     path.write_bytes(b"no database at all" * 1000)
-    told = json.loads(run(path, "--replay", "--json").output)
-    assert (told["ok"], told["replay"]["ok"]) == (False, False)
-    assert told["replay"]["differences"][0]["derived"] == "it cannot be replayed"
+    refused = run(path, "--replay", "--json").exception
+    assert isinstance(refused, InputError)
+    assert "is not an SQLite file" in str(refused)

@@ -107,7 +107,7 @@ def test_a_signal_ends_it_in_order_with_a_sealed_journal(folder, number):
     with Serving("--rules", "rules.toml", "--journal", "keep.db", folder=folder) as serving:
         told = serving.told
         assert httpx.get(told["url"] + "/v1/ready", timeout=BOUND_S).status_code == 200
-        assert (told["journal"], told["record"]) == ("keep.db", 1)
+        assert (told["journal"], told["record"] > 0) == ("keep.db", True)
         assert "marginkeep keys create --journal keep.db" in told["make_a_key"]
         serving.signal(number)
         assert serving.ended() == 0, serving.logged()

@@ -23,6 +23,9 @@ _journal = click.option("--journal", "place", required=True, metavar="PLACE", he
 _output = click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Credentials file to write; ID.key where left out."
 )
+_sealing_key = click.option(
+    "--sealing-key", type=click.Path(path_type=Path), help="The service's access.sealing_key, for HMAC keys."
+)
 EXPIRY_DAYS: Final = 90
 TAKEN_UP: Final = "a running service takes it up within 2 seconds, a stopped one when it starts"
 
@@ -42,7 +45,8 @@ def keys() -> None:
 @click.option("--days", type=click.IntRange(1, 3_650), default=EXPIRY_DAYS, show_default=True, help="Good for.")
 @click.option("--algorithm", type=click.Choice(["ed25519", "hmac-sha256"]), default="ed25519", show_default=True)
 @click.option("--url", default="", help="Address of the service, kept in the credentials file.")
-def create(place: str, output: Path | None, algorithm: str, url: str, **stated: Any) -> None:
+@_sealing_key
+def create(place: str, output: Path | None, algorithm: str, url: str, sealing_key: Path | None, **stated: Any) -> None:
     """Make a key and write its credentials file; the secret is nowhere else.
 
     Scopes: read, trade, transfer, liquidate, oracle.publish, risk.admin, audit.read. A key with transfer or risk.admin
@@ -50,7 +54,7 @@ def create(place: str, output: Path | None, algorithm: str, url: str, **stated: 
     """
     from marginkeep.service.access.keys import check_key
 
-    key, secret = _made(place, algorithm, stated)
+    key, secret = _made(place, algorithm, stated, sealing_key)
     try:
         check_key(key)
     except InputError as error:
@@ -65,13 +69,15 @@ def create(place: str, output: Path | None, algorithm: str, url: str, **stated: 
 @click.argument("key_id", metavar="ID")
 @click.option("--overlap", type=click.IntRange(0, 604_800), default=3_600, show_default=True, help="Seconds.")
 @click.option("--url", default="", help="Address of the service, kept in the credentials file.")
-def rotate(place: str, output: Path | None, key_id: str, overlap: int, url: str) -> None:
+@_sealing_key
+def rotate(place: str, output: Path | None, key_id: str, overlap: int, url: str, sealing_key: Path | None) -> None:
     """Put a new key with the same rights in the place of key ID, which stays good for an overlap."""
     old = _stored(place).get(key_id)
     if old is None or not old.is_live(time.time_ns()):
         raise InputError(f"{place} holds no key {key_id!r} that is good: see `marginkeep keys list`")
     kept = ("person", "accounts", "scopes", "addresses")
-    key, secret = _made(place, old.algorithm, {**{name: getattr(old, name) for name in kept}, "days": 0})
+    rights = {**{name: getattr(old, name) for name in kept}, "days": 0}
+    key, secret = _made(place, old.algorithm, rights, sealing_key)
     from msgspec import structs
 
     key = structs.replace(key, expires_ns=old.expires_ns)
@@ -114,7 +120,7 @@ def list_keys(place: str, as_json: bool) -> None:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _made(place: str, algorithm: str, stated: dict[str, Any]) -> tuple[ApiKey, bytes]:
+def _made(place: str, algorithm: str, stated: dict[str, Any], sealing_key: Path | None) -> tuple[ApiKey, bytes]:
     """Return a key and its secret."""
     from marginkeep.client.signing import ED25519, SECRET_BYTES, Ed25519Key
     from marginkeep.service.access.access import SECRET_ENDING
@@ -126,7 +132,7 @@ def _made(place: str, algorithm: str, stated: dict[str, Any]) -> tuple[ApiKey, b
     if algorithm == ED25519:
         public = Ed25519Key(key_id, secret).public
     else:
-        sealed = Seal.open(_beside(place, SECRET_ENDING)).seal(key_id, secret)
+        sealed = Seal.open(sealing_key or _beside(place, SECRET_ENDING)).seal(key_id, secret)
     key = ApiKey(
         id=key_id,
         algorithm=algorithm,  # type: ignore[arg-type]

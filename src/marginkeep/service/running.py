@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import time
 from pathlib import Path
@@ -62,6 +63,9 @@ def run(
 
     require_safe(settings.server)
     context = open_context(settings, clock=clock, take_over=take_over, log=log, progress=progress)
+    # What has been built stays: the collector would walk a whole book again and again and find nothing to free.
+    gc.collect()
+    gc.freeze()
     try:
         if prepare is not None:
             prepare(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from marginkeep.client.signing import IDEMPOTENCY
@@ -134,9 +135,11 @@ def open_access(context: ServiceContext, seal: Seal | None = None) -> Access:
 
     Parameters
     ----------
-    seal : None = the secret beside the journal, made where there is none; a journal in memory keeps none
+    seal : None = the secret that the settings name, or that beside the journal, made where there is none; a journal in
+        memory keeps none
     """
-    secret = beside(context.log, SECRET_ENDING)
+    stated = context.settings.access.sealing_key
+    secret = Path(stated) if stated else beside(context.log, SECRET_ENDING)
     if seal is None and secret is not None:
         seal = Seal.open(secret)
     submit = partial(context.writer.submit, protective=True)

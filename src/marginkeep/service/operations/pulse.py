@@ -60,9 +60,10 @@ class Ticker(BackgroundTask):
         self._writer, self._clock, self._seconds = writer, clock, seconds
 
     async def _run(self) -> None:
+        # At once: a house that has not been told the time would date its first deadlines from 1970.
         while True:
-            await asyncio.sleep(self._seconds)
             await self.tick()
+            await asyncio.sleep(self._seconds)
 
     async def tick(self) -> None:
         """Tell the house the time once, unless it is ahead already: quotes bring it the time as well."""

@@ -74,6 +74,10 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     window_ms_max: Annotated[int, _at_least(1, "how old a signed request may be at most")] = 60_000
     requests_per_second: Annotated[int, _at_least(1, "weight a second that flows into each bucket of a key")] = 2_000
     burst: Annotated[int, _at_least(1, "weight that a full bucket holds")] = 4_000
+    sealing_key: Annotated[
+        str,
+        _text("file of the secret under which HMAC keys and webhook secrets are stored; empty = beside the journal"),
+    ] = ""
     time_lock_seconds: Annotated[
         int, _at_least(0, "how long an approved rulebook waits before it may be put into force")
     ] = 3_600
