@@ -25,6 +25,10 @@ BODY_MAX: Final = 2**23
 
 _HEADER: Final = struct.Struct(">QQIQQ")
 _LENGTH: Final = struct.Struct(">I")
+_PREFIXES: Final = [_LENGTH.pack(length) for length in range(4 * TEXT_MAX + 1)]
+"""The u32 before each text, ready-made: a restart hashes every record."""
+
+_sha256: Final = hashlib.sha256
 
 Kind = Literal["command", "note"]
 
@@ -81,24 +85,31 @@ def leaf_bytes(
     Big-endian u64 sequence, u64 epoch, u32 schema, u64 recorded_ns, u64 causation; 32 bytes previous hash; SHA-256 of
     body; SHA-256 of events; then kind, actor, key, correlation (UTF-8) and personal, each after its u32 length.
     """
-    parts = [
-        _HEADER.pack(sequence, epoch, schema, recorded_ns, causation),
-        previous,
-        hashlib.sha256(body).digest(),
-        hashlib.sha256(events).digest(),
-    ]
-    for text in texts:
-        raw = text.encode()
-        parts.append(_LENGTH.pack(len(raw)))
-        parts.append(raw)
-    parts.append(_LENGTH.pack(len(personal)))
-    parts.append(personal)
-    return b"".join(parts)
+    kind, actor, key, correlation = texts
+    raw_kind, raw_actor, raw_key, raw_correlation = kind.encode(), actor.encode(), key.encode(), correlation.encode()
+    return b"".join(
+        (
+            _HEADER.pack(sequence, epoch, schema, recorded_ns, causation),
+            previous,
+            _sha256(body).digest(),
+            _sha256(events).digest(),
+            _PREFIXES[len(raw_kind)],
+            raw_kind,
+            _PREFIXES[len(raw_actor)],
+            raw_actor,
+            _PREFIXES[len(raw_key)],
+            raw_key,
+            _PREFIXES[len(raw_correlation)],
+            raw_correlation,
+            _PREFIXES[len(personal)],
+            personal,
+        )
+    )
 
 
 def leaf_hash(leaf: bytes) -> bytes:
     """Return the RFC 9162 hash of a leaf: `SHA256(0x00 || leaf)`."""
-    return hashlib.sha256(LEAF_PREFIX + leaf).digest()
+    return _sha256(LEAF_PREFIX + leaf).digest()
 
 
 def leaf_of(record: Record) -> bytes:
