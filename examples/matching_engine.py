@@ -56,6 +56,7 @@ class MatchingEngine:
         self.called: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.trade_keys: list[str] = []
+        self._owners: set[str] = set()
         self._pending: set[str] = set()
         self._reports: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
@@ -72,6 +73,7 @@ class MatchingEngine:
             self.counts["held back"] += 1
             return
         self._pending.add(order.number)
+        self._owners.add(order.account)
         try:
             stated = (order.account, order.number, order.market, order.side, order.size, order.price)
             result = await self.socket.command(commands.order(*stated, key=f"{order.number}-reserve"))
@@ -177,7 +179,7 @@ class MatchingEngine:
         self._open.clear()
         try:
             await self.settle()
-            for owner in sorted({order.account for book in self.books.values() for order in book.orders.values()}):
+            for owner in sorted(self._owners):
                 await self._compare(owner)
         finally:
             self._open.set()
@@ -272,16 +274,15 @@ async def run(options: argparse.Namespace) -> dict:
         traders = Traders(names, markets, options.seed, name)
         async with client.socket(patience=120.0) as socket:
             engine = MatchingEngine(client, socket, markets, name)
-            tasks = [asyncio.create_task(engine.listen()), asyncio.create_task(engine.compare_after_losses())]
-            if options.move_prices:
-                tasks.append(asyncio.create_task(move_prices(client, markets, options.seed, options.move_prices)))
-            print("trading", flush=True)
-            try:
+            async with asyncio.TaskGroup() as group:  # an engine that no longer hears of margin calls must not trade on
+                tasks = [group.create_task(engine.listen()), group.create_task(engine.compare_after_losses())]
+                if options.move_prices:
+                    moving = move_prices(client, markets, options.seed, options.move_prices)
+                    tasks.append(group.create_task(moving))
+                print("trading", flush=True)
                 took = await trade_for(engine, traders, options.seconds, options.at_once)
-            finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
             await engine.resynchronise()
             return summary(engine, socket, took)
 

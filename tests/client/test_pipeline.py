@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from websockets.asyncio.server import serve
 
 from marginkeep.client import AsyncClient, commands
-from marginkeep.client.errors import BadRequest, NotAllowed, Refused, Unauthenticated, Unreachable
+from marginkeep.client.errors import BadRequest, NotAllowed, Refused, Unauthenticated, Unreachable, UnreadableAnswer
 from marginkeep.client.exchange import Conduct
 from marginkeep.client.signing import Ed25519Key
 from marginkeep.errors import InputError
@@ -181,3 +182,19 @@ def test_a_service_that_stays_away_is_given_up(start_service):
 
     with pytest.raises(Unreachable):
         on_socket(service, work, patience=0.5)
+
+
+def test_a_message_that_is_none_fails_what_waits_instead_of_leaving_it():
+    async def run():
+        async def speak(connection):
+            async for _ in connection:
+                await connection.send("<html>of a proxy</html>")
+
+        async with serve(speak, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            client = AsyncClient(url, Ed25519Key("me", b"k" * 32), conduct=QUICK)
+            async with client, client.socket() as socket:
+                return await socket.ping()
+
+    with pytest.raises(UnreadableAnswer, match="cannot be read"):
+        asyncio.run(asyncio.wait_for(run(), 20))

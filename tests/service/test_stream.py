@@ -130,7 +130,8 @@ async def _forget_ring(service, keep=0):
     """Let the ring hold no more than a few entries, as if many had been published."""
     feed = service.context.feed
     while len(feed._entries) > keep:
-        feed._entries.popleft()
+        del feed._entries[feed.first]
+        feed.first += 1
     service.context.parts["stream"]._bulletins.clear()
 
 

@@ -172,8 +172,8 @@ def reading(place: str) -> Iterator[CommandLog]:
 
 
 @contextmanager
-def told_progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with rate and time left on a terminal."""
+def told_progress(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar with rate and time left on a terminal; a total of None is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -188,7 +188,7 @@ def told_progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=None, rate="-", visible=False)
 
-        def told(done: int, total: int) -> None:
+        def told(done: int, total: int | None) -> None:
             speed = progress.tasks[0].speed
             rate = f"{speed:,.0f}" if speed else "-"
             progress.update(task, completed=done, total=total, rate=rate, visible=True)

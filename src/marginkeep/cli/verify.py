@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from marginkeep.cli.journal import told_progress
 from marginkeep.errors import InputError, JournalCorrupt, JournalError, MarginkeepError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from marginkeep.journal.replaying import ReplayReport
     from marginkeep_verify import Report
@@ -92,7 +93,7 @@ def _verify(journal: str, key: str | None, findings: int) -> Report:
 
     vkey = _key_text(key)
     try:
-        with _progress("verifying") as told:
+        with told_progress("verifying", "records") as told:
             total = _records_in(journal) if sys.stderr.isatty() else None
             return verify_journal(journal, vkey, findings, lambda done: told(done, total))
     except (ValueError, FileNotFoundError) as error:
@@ -145,8 +146,13 @@ def _replay(journal: str, findings: int, stopped: Callable[[], bool]) -> ReplayR
     try:
         log = open_log(journal, read_only=True)
         try:
-            with _progress("replaying") as told:
-                return replay_journal(log, most=findings, progress=told, stopped=stopped)
+            with told_progress("replaying", "records") as told:
+
+                def now_and_then(done: int, total: int) -> None:
+                    if done % RECORDS_AN_UPDATE == 0 or done == total:
+                        told(done, total)
+
+                return replay_journal(log, most=findings, progress=now_and_then, stopped=stopped)
         finally:
             log.close()
     except (InputError, JournalError) as error:
@@ -170,29 +176,3 @@ def replay_text(report: ReplayReport) -> str:
         lines.append(f"and {report.found - len(report.differences)} more differences")
     state = f"NOT AS RECORDED: differences: {report.found}" if report.found else "all as recorded"
     return "\n".join([*lines, f"{state}, stopped before the end" if report.interrupted else state])
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar with rate and time left on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        TextColumn("{task.fields[text]} records, {task.fields[rate]} a second"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None, text="0", rate="-")
-
-        def told(done: int, total: int | None) -> None:
-            if done % RECORDS_AN_UPDATE and done != total:
-                return
-            speed = progress.tasks[0].speed
-            text = f"{done:,}" if total is None else f"{done:,} of {total:,}"
-            progress.update(task, completed=done, total=total, text=text, rate=f"{speed:,.0f}" if speed else "-")
-
-        yield told

@@ -53,9 +53,8 @@ def _explained(log: CommandLog, account: str, sequence: int, told: Callable[[int
     try:
         return explain(log, account, sequence, told)
     except msgspec.DecodeError as error:
-        raise JournalCorrupt(
-            f"{log.place} holds a record that cannot be read ({error}): see `marginkeep verify`"
-        ) from (error)
+        unread = f"{log.place} holds a record that cannot be read ({error})"
+        raise JournalCorrupt(f"{unread}: see `marginkeep verify`") from error
 
 
 def _proof(log: CommandLog, sequence: int) -> tuple[dict[str, Any] | None, str]:

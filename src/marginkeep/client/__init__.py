@@ -1,7 +1,7 @@
 """A typed client of the service, and the signing of its requests. It needs no engine.
 
-`Client` waits for its answers, `AsyncClient` is awaited; both have the same methods, made from `commands`, `queries`
-and `rule_changes`. What they may raise is drawn in `errors`.
+`Client` waits for its answers, `AsyncClient` is awaited; both have the same `methods`, made from `commands`,
+`queries` and `rule_changes`. What they may raise is drawn in `errors`.
 """
 
 from __future__ import annotations

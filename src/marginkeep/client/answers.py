@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from marginkeep.client.errors import ServiceError, error_of
+from marginkeep.client.errors import ServiceError, UnreadableAnswer, error_of
 from marginkeep.client.events import Event, holding_events
 
 _STATUS = {"rejected": 422, "key_reused": 422, "too_many_requests": 429, "overloaded": 503, "not_found": 404}
@@ -123,3 +123,16 @@ def read_results(body: bytes) -> tuple[Result, ...]:
 def read_verdicts(body: bytes) -> tuple[Verdict, ...]:
     """Read what the checks of a batch were answered."""
     return _verdicts.decode(body).results
+
+
+def read_message(text: str | bytes) -> dict[str, Any]:
+    """Read a message of a socket.
+
+    Raises
+    ------
+    UnreadableAnswer : it is no JSON object
+    """
+    try:
+        return _rows.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UnreadableAnswer(f"the service has sent a message that cannot be read: {error}") from error

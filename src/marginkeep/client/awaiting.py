@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from marginkeep.client import commands, queries, rule_changes
+from marginkeep.client import commands
 from marginkeep.client.exchange import RETRIES, TIMEOUT_SECONDS, Conduct, Reply, Send, Signer, Wait, exchange, keyed
+from marginkeep.client.methods import Methods
 from marginkeep.client.pipeline import Socket
 from marginkeep.client.watching import stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     import httpx
@@ -26,17 +26,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _sent(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
-    """Make the method that sends what a function of `commands`, `queries` or `rule_changes` builds."""
-
-    @wraps(build)
-    async def method(client: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await client.send(build(*args, **kwargs))
-
-    return method
-
-
-class AsyncClient:
+class AsyncClient(Methods):
     """Calls a service from an event loop; an asynchronous context manager. See `Client` for the parameters."""
 
     def __init__(
@@ -83,6 +73,10 @@ class AsyncClient:
                 return answer
             given = await self._take(step)
 
+    async def send_built(self, build: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send what a function builds of its arguments: what every other method does."""
+        return await self.send(build(*args, **kwargs))
+
     async def _take(self, step: Send | Wait) -> Reply | None:
         if isinstance(step, Wait):
             await self._sleep(step.seconds)
@@ -124,51 +118,3 @@ class AsyncClient:
         in_flight_max : operations that may wait for their answers; more wait to be sent
         """
         return Socket(self.signer, self.conduct, self._sleep, patience, in_flight_max)
-
-    deposit = _sent(commands.deposit)
-    withdraw = _sent(commands.withdraw)
-    transfer = _sent(commands.transfer)
-    add_margin = _sent(commands.add_margin)
-    remove_margin = _sent(commands.remove_margin)
-    change_mode = _sent(commands.change_mode)
-    order = _sent(commands.order)
-    release = _sent(commands.release)
-    trade = _sent(commands.trade)
-    set_prices = _sent(commands.set_prices)
-    publish_quotes = _sent(commands.publish_quotes)
-    observe_book = _sent(commands.observe_book)
-    pay_funding = _sent(commands.pay_funding)
-    advance_time = _sent(commands.advance_time)
-    halt = _sent(commands.halt)
-    resume = _sent(commands.resume)
-    top_up_fund = _sent(commands.top_up_fund)
-    register_liquidator = _sent(commands.register_liquidator)
-    bid = _sent(commands.bid)
-    check_order = _sent(commands.check_order)
-    check_orders = _sent(commands.check_orders)
-
-    account = _sent(queries.account)
-    accounts = _sent(queries.accounts)
-    positions = _sent(queries.positions)
-    orders = _sent(queries.orders)
-    health = _sent(queries.health)
-    markets = _sent(queries.markets)
-    market = _sent(queries.market)
-    assets = _sent(queries.assets)
-    oracle = _sent(queries.oracle)
-    funds = _sent(queries.funds)
-    auctions = _sent(queries.auctions)
-    rulebook = _sent(queries.rulebook)
-    events = _sent(queries.events)
-    proof = _sent(queries.proof)
-    what_if = _sent(queries.what_if)
-    own_key = _sent(queries.own_key)
-    status = _sent(queries.status)
-    time = _sent(queries.time)
-
-    proposals = _sent(rule_changes.proposals)
-    proposal = _sent(rule_changes.proposal)
-    propose = _sent(rule_changes.propose)
-    approve = _sent(rule_changes.approve)
-    activate = _sent(rule_changes.activate)
-    withdraw_proposal = _sent(rule_changes.withdraw_proposal)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from marginkeep.client import commands, queries, rule_changes
+from marginkeep.client import commands
 from marginkeep.client.exchange import RETRIES, TIMEOUT_SECONDS, Conduct, Reply, Send, Signer, Wait, exchange, keyed
+from marginkeep.client.methods import Methods
 from marginkeep.client.watching import watch
 
 if TYPE_CHECKING:
@@ -25,17 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _sent(build: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
-    """Make the method that sends what a function of `commands`, `queries` or `rule_changes` builds."""
-
-    @wraps(build)
-    def method(client: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return client.send(build(*args, **kwargs))
-
-    return method
-
-
-class Client:
+class Client(Methods):
     """Calls a service and waits for its answers. May be used by one thread at a time; a context manager.
 
     Parameters
@@ -92,6 +82,10 @@ class Client:
                 return answer
             given = self._take(step)
 
+    def send_built(self, build: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send what a function builds of its arguments: what every other method does."""
+        return self.send(build(*args, **kwargs))
+
     def _take(self, step: Send | Wait) -> Reply | None:
         if isinstance(step, Wait):
             self._sleep(step.seconds)
@@ -118,51 +112,3 @@ class Client:
     ) -> Iterator[StreamMessage]:
         """Yield what channels tell, for ever or for some seconds; see `AsyncClient.stream`."""
         return watch(self.signer, self.conduct, channels, tuple(accounts), after, seconds, self._sleep)
-
-    deposit = _sent(commands.deposit)
-    withdraw = _sent(commands.withdraw)
-    transfer = _sent(commands.transfer)
-    add_margin = _sent(commands.add_margin)
-    remove_margin = _sent(commands.remove_margin)
-    change_mode = _sent(commands.change_mode)
-    order = _sent(commands.order)
-    release = _sent(commands.release)
-    trade = _sent(commands.trade)
-    set_prices = _sent(commands.set_prices)
-    publish_quotes = _sent(commands.publish_quotes)
-    observe_book = _sent(commands.observe_book)
-    pay_funding = _sent(commands.pay_funding)
-    advance_time = _sent(commands.advance_time)
-    halt = _sent(commands.halt)
-    resume = _sent(commands.resume)
-    top_up_fund = _sent(commands.top_up_fund)
-    register_liquidator = _sent(commands.register_liquidator)
-    bid = _sent(commands.bid)
-    check_order = _sent(commands.check_order)
-    check_orders = _sent(commands.check_orders)
-
-    account = _sent(queries.account)
-    accounts = _sent(queries.accounts)
-    positions = _sent(queries.positions)
-    orders = _sent(queries.orders)
-    health = _sent(queries.health)
-    markets = _sent(queries.markets)
-    market = _sent(queries.market)
-    assets = _sent(queries.assets)
-    oracle = _sent(queries.oracle)
-    funds = _sent(queries.funds)
-    auctions = _sent(queries.auctions)
-    rulebook = _sent(queries.rulebook)
-    events = _sent(queries.events)
-    proof = _sent(queries.proof)
-    what_if = _sent(queries.what_if)
-    own_key = _sent(queries.own_key)
-    status = _sent(queries.status)
-    time = _sent(queries.time)
-
-    proposals = _sent(rule_changes.proposals)
-    proposal = _sent(rule_changes.proposal)
-    propose = _sent(rule_changes.propose)
-    approve = _sent(rule_changes.approve)
-    activate = _sent(rule_changes.activate)
-    withdraw_proposal = _sent(rule_changes.withdraw_proposal)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from marginkeep.client.answers import Answer, Result, Verdict, read_result
+from marginkeep.client.answers import Answer, Result, Verdict, read_message, read_result
 from marginkeep.client.commands import batch_item
 from marginkeep.client.errors import ClientError, TooMany, Unavailable, Unreachable, error_of
 from marginkeep.client.exchange import keyed, may_pass
@@ -213,7 +213,7 @@ class Socket:
 
     async def _receive(self, connection: ClientConnection) -> None:
         async for text in connection:
-            message = msgspec.json.decode(text, type=dict[str, Any])
+            message = read_message(text)
             if message.get("type") == "error" and message.get("id") == "":
                 self._fail(error_of(message))
             _, future = self._waiting.get(message.get("id", ""), (b"", None))

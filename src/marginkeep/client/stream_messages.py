@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from marginkeep.client.answers import read_message
 from marginkeep.client.errors import ClientError, error_of
 from marginkeep.client.events import Event, read_event
 from marginkeep.errors import InputError
@@ -104,8 +105,9 @@ class StreamView:
         ------
         StreamGap : a message before it is missing
         ServiceError : a subscription is refused
+        UnreadableAnswer : it is no message
         """
-        message = msgspec.json.decode(text, type=dict[str, Any])
+        message = read_message(text)
         kind = message.get("type")
         if kind == "error":
             raise error_of(message)

@@ -264,6 +264,7 @@ class Writer:
                 correlation=request.correlation,
                 events=outcome.events,
                 command=request.command,
+                size=len(outcome.payload),
             )
             for request, outcome in zip(requests, outcomes, strict=True)
             if not outcome.repeated

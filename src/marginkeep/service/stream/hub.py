@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from marginkeep.clearing.event_codec import decode_events
-from marginkeep.service.feed import ENTRIES_KEPT, Entry
+from marginkeep.service.feed import Entry
 from marginkeep.service.queries.event_pages import refused_command
 from marginkeep.service.stream.boards import RowBoard
 from marginkeep.service.stream.channels import Bulletin
@@ -149,7 +149,7 @@ class StreamHub:
 
     def _cut(self, entry: Entry) -> Bulletin:
         bulletin = self._bulletins[entry.sequence] = self._written(entry)
-        if len(self._bulletins) > ENTRIES_KEPT:
+        while next(iter(self._bulletins)) < self.context.feed.first:
             self._bulletins.popitem(last=False)
         return bulletin
 
