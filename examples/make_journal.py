@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from marginkeep.clearing import AdvanceTime, Deposit, ReserveOrder, SetPrices, TopUpFund, Trade, Withdraw
+from marginkeep.errors import InputError
 from marginkeep.journal.checkpoint import make_key
 from marginkeep.journal.durable import DurableHouse, Request
 from marginkeep.journal.record import Genesis
@@ -102,6 +103,9 @@ def write(place: Path) -> DurableHouse:
 
 if __name__ == "__main__":
     target = Path(sys.argv[1] if len(sys.argv) > 1 else "house.db")
-    written = write(target)
+    try:
+        written = write(target)
+    except InputError as error:
+        raise SystemExit(f"make_journal: {error}") from error
     print(f"{written.head.sequence} records in {target}, the last with hash {written.head.hash.hex()[:16]}")
     written.close()

@@ -30,6 +30,7 @@ from marginkeep.client.errors import Refused
 from marginkeep.client.events import CallCured, Liquidated, MarginCalled, OrderReleased, RungChanged
 from marginkeep.client.exchange import Conduct
 from marginkeep.client.stream_messages import Delta, Resync
+from marginkeep.errors import MarginkeepError
 
 if TYPE_CHECKING:
     from marginkeep.client.pipeline import Socket
@@ -322,7 +323,10 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Run, and print the summary."""
     options = read_options()
-    told = asyncio.run(run(options))
+    try:
+        told = asyncio.run(run(options))
+    except MarginkeepError as error:
+        raise SystemExit(f"matching_engine: {error}") from error
     if options.json:
         print(json.dumps(told))
         return

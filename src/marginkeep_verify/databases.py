@@ -21,9 +21,20 @@ if TYPE_CHECKING:
 POSTGRES = ("postgresql://", "postgres://")
 RECORD = ", ".join(FIELDS["record"])
 NEWEST = "sequence = ?1 AND making = (SELECT making FROM snapshots WHERE sequence = ?1)"
-OF_SQLITE = ("number", NEWEST, ", key_digest", ", first")
-OF_POSTGRES = ("index", "sequence = ?1", "", "")
-"""What differs: the column of a tile's index, the condition on a snapshot's parts, more columns of records and head."""
+BY_DIGEST = """coalesce((SELECT sequence FROM keys WHERE digest = key_digest),
+    CASE WHEN key_digest IS NOT NULL AND sequence > (SELECT sequence FROM keys_end) THEN sequence END)"""
+STRAYS = """(SELECT count(*) FROM keys
+    WHERE NOT EXISTS (SELECT 1 FROM records WHERE sequence = keys.sequence AND key_digest = digest))"""
+BY_INDEX = """(SELECT sequence FROM records AS other
+    WHERE other.actor = records.actor AND other.key = records.key AND other.key <> '' LIMIT 1) AS found"""
+OF_SQLITE = ("number", NEWEST, f", {BY_DIGEST}, key_digest", f", first, {STRAYS}")
+OF_POSTGRES = ("index", "sequence = ?1", f", {BY_INDEX}", "")
+"""What differs: the column of a tile's index, the condition on a snapshot's parts, more columns of records and head.
+
+Those of records are the record that its key leads to (records after `keys_end` are found by `key_digest` alone), and
+the digest; those of the head the first record, and how many entries of the index of keys are of no record.
+"""
+MORE = {"record": ("found", "key_digest"), "head": ("first", "strays")}
 
 
 def read_sqlite(path: Path) -> Iterator[dict[str, Any]]:
@@ -47,7 +58,9 @@ def read_postgres(dsn: str) -> Iterator[dict[str, Any]]:
     schema = options.pop("schema", "marginkeep")
     with psycopg.connect(urlunsplit(parts._replace(query=urlencode(options)))) as db:
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        db.execute("SELECT set_config('search_path', %s, true)", (schema,))
+        db.execute("SELECT set_config('search_path', %s, true), set_config('enable_seqscan', 'off', true)", (schema,))
+        row = db.execute("SELECT to_regclass('records_by_key') IS NOT NULL").fetchone()
+        words = OF_POSTGRES if row and row[0] else (*OF_POSTGRES[:2], ", NULL::bigint", "")
         asked = iter(range(1 << 30))
 
         def ask(statement: str, *values: int) -> Iterator[tuple[Any, ...]]:
@@ -55,7 +68,7 @@ def read_postgres(dsn: str) -> Iterator[dict[str, Any]]:
                 cursor.itersize = 500
                 yield from cursor.execute(statement.replace("?1", "%s"), values)
 
-        yield from _lines(ask, OF_POSTGRES)
+        yield from _lines(ask, words)
 
 
 def _lines(ask: Ask, words: Words) -> Iterator[dict[str, Any]]:
@@ -63,11 +76,12 @@ def _lines(ask: Ask, words: Words) -> Iterator[dict[str, Any]]:
         yield _line("genesis", row)
     yield from (line for _, line in heapq.merge(*_streams(ask, words), key=lambda row: row[0]))
     for row in ask(f"SELECT epoch, sequence, hash{words[3]} FROM head"):  # noqa: S608
-        yield _line("head", row, **dict(zip(("first",), row[3:], strict=False)))
+        yield _line("head", row)
 
 
 def _line(name: str, row: tuple[Any, ...], **more: Any) -> dict[str, Any]:
-    return checked({"line": name, **dict(zip(FIELDS[name], row, strict=False)), **more})
+    names = (*FIELDS[name], *MORE.get(name, ()))
+    return checked({"line": name, **dict(zip(names, row, strict=False)), **more})
 
 
 def _streams(ask: Ask, words: Words) -> list[Iterator[Row]]:
@@ -76,8 +90,7 @@ def _streams(ask: Ask, words: Words) -> list[Iterator[Row]]:
 
     def rows(name: str, rank: int, statement: str) -> Iterator[Row]:
         for row in ask(f"SELECT {statement}"):
-            more = {"key_digest": row[-1]} if len(row) > len(FIELDS[name]) else {}
-            yield _placed(_line(name, row, **more), row[0], rank)
+            yield _placed(_line(name, row), row[0], rank)
 
     def lower_tiles() -> Iterator[Row]:
         for row in ask(f"{tiles} WHERE level = 0 ORDER BY {index}"):

@@ -8,8 +8,8 @@ Each line is an object whose ``line`` says what it is. Bytes are base64; everyth
 ``record`` : the fields of a record: sequence, epoch, schema, kind, recorded_ns, causation, actor, key, correlation,
     personal, body, events, previous, hash. In order, one a line.
 ``personal`` : sequence, salt, payload. After its record; absent where it is erased, and where the export leaves it out.
-``checkpoint`` : size, note. After the record `size`.
-``snapshot`` : sequence, record_hash. After the record `sequence`, or where that is gone, before those that are left.
+``checkpoint`` : size, note. After the record `size`; where that is gone, after the tile with its leaf.
+``snapshot`` : sequence, record_hash. After the record `sequence`; where that is gone, after the tile with its leaf.
 ``head`` : epoch, sequence, hash. The last line.
 """
 

@@ -14,6 +14,7 @@ CHECKS = {
     "tiles": "stored tiles of the tree are those of the records",
     "roots": "checkpoints state the root of the records they cover",
     "signatures": "checkpoints are signed with the key",
+    "keys": "a record with an idempotency key is what a database finds by it",
     "personal": "payloads kept apart are those that records name",
     "snapshots": "snapshots are whole and stand where they say",
     "head": "the stated end is the last record",

@@ -65,7 +65,7 @@ def verify_journal(
 
 def _open(journal: str | Path | Iterable[Line]) -> tuple[str, Iterable[Line], bool]:
     if isinstance(journal, str) and journal.startswith(POSTGRES):
-        return journal.rpartition("@")[2], read_postgres(journal), True
+        return journal.partition("?")[0].rpartition("@")[2], read_postgres(journal), True
     if not isinstance(journal, str | Path):
         return "lines", journal, False
     path = Path(journal)
@@ -125,6 +125,7 @@ class Verification:
         if self._record is not None or sequence > 1:
             report.note("links", sequence, line["previous"] == self.hash, "its previous hash is not the last record's")
         self._check_leaf(line)
+        self._check_key(line)
         self._check_order(line)
         self._append(line["hash"])
         self.at, self.hash, self._record = sequence, line["hash"], line
@@ -157,10 +158,18 @@ class Verification:
         )
         if line["schema"] != SCHEMA:
             self.report.note("records", sequence, False, f"schema {line['schema']} is unknown, {SCHEMA} is known")
+
+    def _check_key(self, line: Line) -> None:
+        """See that a database finds the record by its key, if it has one."""
+        if "found" in line and (line["key"] or line["found"] is not None):
+            to = line["sequence"] if line["key"] else None
+            what = f"its key leads to record {line['found']}"
+            self.report.note("keys", line["sequence"], line["found"] == to, what)
         if "key_digest" in line:
-            name = f"{len(line['actor'])} {line['actor']}{line['key']}".encode()
+            name = f"{len(line['actor'])} {line['actor']}{line['key']}".encode(errors="surrogateescape")
             digest = hashlib.blake2b(name, digest_size=16).digest() if line["key"] else None
-            self.report.note("records", sequence, line["key_digest"] == digest, "the index of keys does not lead to it")
+            if line["key_digest"] != digest:
+                self.report.note("keys", line["sequence"], False, "its place in the index of keys is not its key's")
 
     def _check_order(self, line: Line) -> None:
         before = self._record or {"epoch": 0, "recorded_ns": (self._genesis or line).get("created_ns", 0)}
@@ -277,6 +286,8 @@ class Verification:
         first = line.get("first", self.report.first)
         if self._record is not None and first != self.report.first:
             self.report.note("sequence", self.report.first, False, f"it is the first, where {first} should be")
+        if strays := line.get("strays", 0):
+            self.report.note("keys", 0, False, f"{strays} entries of the index of keys lead to no record of theirs")
 
     def finish(self) -> None:
         """Look at what can only be known at the end."""

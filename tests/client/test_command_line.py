@@ -91,7 +91,9 @@ def test_errors_are_one_line_with_code_and_cure(ann):
     nowhere = ("--address", "http://127.0.0.1:9", "--retries", "0", "--account", "ann")
     away = ann(*nowhere, "order", "buy", "1", "BTC-PERP", "1", code=4)
     assert away.startswith("marginkeep: unreachable: ")
-    assert "try again with --key " in away
+    assert "name another with --address, then try again with --key " in away
+    assert "size is -1: it must be above 0" in ann("check", "buy", "-1", "BTC-PERP", "at", "50000", code=1)
+    assert "use one of BTC-PERP, ETH-PERP" in ann("check", "buy", "1", "XYZ", "at", "50000", code=2)
     assert "state one price" in ann("check", "buy", "1", "BTC-PERP", "at", code=2)
 
 
@@ -115,6 +117,7 @@ def test_watch_tells_a_margin_call_in_plain_words_and_ends_with_it(called):
     assert "to be cured by " in told
     standing = ann("watch", "--until", "margin-call", "--for", "20")
     assert standing.startswith("ann is called, to be cured by ")
+    assert "margin call: nothing is missing any more" in ann("what-if", "BTC-PERP=50000")
 
 
 def test_a_margin_call_that_comes_while_one_watches_is_seen(called):
@@ -142,3 +145,12 @@ def test_a_key_for_many_must_say_whose_account_is_meant(running_service, client,
     venue = speaker(running_service, tmp_path, "venues", tuple(Scope), ("*",))
     assert "done: record" in venue("--account", "ann", "deposit", "5", "USD")
     assert "name one with --account" in venue("account", code=2)
+
+
+def test_help_needs_no_key_and_a_missing_one_is_named():
+    def ask(*words):
+        return subprocess.run((*MARGINKEEP, "client", *words), capture_output=True, text=True, timeout=60)
+
+    assert "without placing it" in ask("check", "--help").stdout
+    refused = ask("status")
+    assert (refused.returncode, "--credentials is missing" in refused.stderr) == (2, True)

@@ -1,6 +1,7 @@
 """Checks and commands over one socket: many at a time, in order, and across a service that goes away."""
 
 import asyncio
+import json
 
 import pytest
 from websockets.asyncio.server import serve
@@ -198,3 +199,33 @@ def test_a_message_that_is_none_fails_what_waits_instead_of_leaving_it():
 
     with pytest.raises(UnreadableAnswer, match="cannot be read"):
         asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_each_of_those_who_wait_is_given_an_error_of_its_own():
+    async def run():
+        async def refuse(connection):
+            taken = 0
+            async for _ in connection:
+                taken += 1
+                if taken == 2:
+                    problem = {"type": "error", "id": "", "status": 400, "code": "bad_request", "detail": "no"}
+                    await connection.send(json.dumps(problem))
+
+        async with serve(refuse, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            client = AsyncClient(url, Ed25519Key("me", b"k" * 32), conduct=QUICK)
+            async with client, client.socket() as socket:
+                return await asyncio.gather(*map(socket.command, (order(1), order(2))), return_exceptions=True)
+
+    errors = asyncio.run(asyncio.wait_for(run(), 20))
+    assert [(type(error), error.key) for error in errors] == [(BadRequest, "order-1"), (BadRequest, "order-2")]
+
+
+def test_a_socket_whose_opening_is_given_up_leaves_nothing_running():
+    async def run():
+        async with AsyncClient(f"http://127.0.0.1:{free_port()}", Ed25519Key("me", b"k" * 32)) as client:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.socket().__aenter__(), 0.05)
+            return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(run()) == set()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from marginkeep.client import AsyncClient, Client
-from marginkeep.client.errors import NotFound
+from marginkeep.client.errors import NotFound, UnreadableAnswer
 from marginkeep.client.events import CallCured, MarginCalled
 from marginkeep.client.exchange import Conduct
 from marginkeep.client.stream_messages import Delta, Resync, Snapshot, StreamGap, StreamView
@@ -154,3 +154,16 @@ def test_a_stream_goes_on_where_it_was_when_the_service_comes_back(start_service
     thread.join(BOUND_SECONDS)
     ids = [identity for identity, _ in seen]
     assert len(ids) == len(set(ids)) > 3
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type": "delta", "channel": "calls"}',
+        '{"type": "snapshot"}',
+        "<html>of a proxy</html>",
+    ],
+)
+def test_a_message_that_is_not_what_was_agreed_is_an_error_of_the_client(message):
+    with pytest.raises(UnreadableAnswer, match="cannot be read"):
+        StreamView(["calls"], (), None).take(message)

@@ -204,8 +204,10 @@ def test_a_personal_payload_is_kept_apart_and_can_be_erased():
         Request(command=Deposit(account="a", asset="USD", amount=1), note={"type": "x"}),
         Request(command=Deposit(account="a", asset="USD", amount=1), key="k" * 129),
         Request(command=Deposit(account="a", asset="USD", amount=1), actor="a\nb"),
+        Request(command=Deposit(account="a", asset="USD", amount=1), causation=-1),
+        Request(command=Deposit(account="a", asset="USD", amount=1), causation=2**63),
     ],
-    ids=["neither", "both", "long key", "line feed"],
+    ids=["neither", "both", "long key", "line feed", "negative number", "large number"],
 )
 def test_a_request_that_cannot_be_recorded_is_refused_and_harms_nothing(request_):
     house = opened(new_store())

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from marginkeep.clearing import state_hash
-from marginkeep.errors import InvariantViolation, JournalStalled
+from marginkeep.errors import InputError, InvariantViolation, JournalStalled
 from marginkeep.journal.checkpoint import Signer, make_key, parse_note
 from marginkeep.journal.durable import CHECKPOINT_NS, DurableHouse
 from marginkeep.journal.group_commit import GroupCommit
@@ -88,6 +88,17 @@ def test_a_batch_of_repeats_leaves_the_checkpoint_to_the_next_that_is_written(tm
     assert house.submit([deposit("ann", key="k")])[0].repeated
     house.seal()
     assert [parse_note(one.note).size for one in store.checkpoints.values()] == [1]
+
+
+def test_a_signer_of_another_journal_is_refused_and_the_journal_is_left_as_it_is():
+    store = new_store()
+    with pytest.raises(InputError, match=r"'test\.example/journal', .* would name 'another\.example'"):
+        opened(store, signer=Signer("another.example", bytes(32)))
+    assert (store.writer, store.head.epoch) == (None, 0)
+    house = opened(store, signer=Signer("another.example", bytes(32), GENESIS.name))
+    house.submit([deposit("ann")])
+    house.seal()
+    assert [parse_note(one.note).origin for one in store.checkpoints.values()] == [GENESIS.name]
 
 
 class BlindLog(MemoryLog):

@@ -8,12 +8,14 @@ import socket
 BOUND_S = 20
 
 
-def opened(service, receive_buffer=0):
+def opened(service, receive_buffer=0, source=""):
     host, port = service.url.removeprefix("http://").split(":")
     raw = socket.socket()
     raw.settimeout(BOUND_S)
     if receive_buffer:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    if source:
+        raw.bind((source, 0))
     raw.connect((host, int(port)))
     return raw
 

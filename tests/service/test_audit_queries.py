@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from marginkeep.clearing import ReserveOrder
 from marginkeep.journal.checkpoint import Signer, make_key
 from marginkeep.journal.proofs import Continuation, check_continuation
 from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
@@ -84,6 +85,13 @@ def test_foreign_accounts_are_explained_to_nobody(service):
     assert foreign == ask(service, f"/v1/why?account=zed&sequence={sequence}", key="bob", status=404)
     spared = ask(service, f"/v1/why?account=bob&sequence={sequence}", key="bob", status=404)
     assert "ann" not in spared["detail"]
+
+
+def test_what_only_has_the_name_of_an_account_in_it_is_not_explained_to_its_owner(service):
+    order = ReserveOrder(account="bob", order="ann", market="ETH-PERP", side="buy", size=10, price=290_000)
+    service.apply(order)
+    path = f"/v1/why?account=ann&sequence={service.context.feed.last}"
+    assert "bob" not in ask(service, path, status=404)["detail"]
 
 
 def test_a_refusal_is_explained_to_the_key_that_asked_alone(service):

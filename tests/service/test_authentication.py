@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from marginkeep.client.signing import HmacKey, sign_request
 from marginkeep.errors import InputError
-from marginkeep.service.access.addresses import failing_group, is_within, read_networks
+from marginkeep.service.access.addresses import group_of, is_within, read_networks
 from marginkeep.service.access.authentication import AuthenticationMiddleware
 from marginkeep.service.access.key_store import KeyStore
 from marginkeep.service.access.keys import encode_key
@@ -211,7 +211,7 @@ def test_addresses_are_read_strictly_and_ipv4_in_ipv6_clothing_is_ipv4():
     networks = read_networks(["192.0.2.0/24", "2001:db8::/32"])
     assert is_within("::ffff:192.0.2.9", networks)
     assert not is_within("192.0.3.1", networks)
-    assert failing_group("2001:db8::1") == failing_group("2001:db8::ffff") != failing_group("2001:db8:0:1::1")
+    assert group_of("2001:db8::1") == group_of("2001:db8::ffff") != group_of("2001:db8:0:1::1")
     for text in ("0.0.0.0/0", "::/0", "192.0.2.1/24", "here"):
         with pytest.raises(InputError, match=text.split("/")[0]):
             read_networks([text])
@@ -357,4 +357,4 @@ def test_a_key_that_spends_too_much_is_told_when_to_come_back():
         assert answers[-1].json()["code"] == "too_many_requests"
         assert answers[-1].headers["retry-after"] == "1"
         # Another bucket of the same key is full.
-        assert world.context.parts["limits"].look("ann", "safety", world.clock()) == 3
+        assert world.context.parts["access"].limits.look("ann", "safety", world.clock()) == 3

@@ -1,9 +1,11 @@
+import asyncio
 import json
 
 import pytest
 
 from marginkeep.clearing import take_snapshot
 from marginkeep.clearing.commands import Deposit, SetPrices
+from marginkeep.journal.durable import Request
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.operations.settings import AccessSettings, ServerSettings, Settings
 from marginkeep.service.writer import BATCH_REQUESTS_MAX
@@ -95,6 +97,26 @@ def test_a_market_that_the_rulebook_lacks_is_a_refusal_among_the_results(house):
         ("rejected", "unknown_market"),
         ("accepted", None),
     ]
+
+
+@pytest.mark.without_shadows("hundreds of commands")
+def test_what_is_submitted_at_once_is_applied_in_pieces_and_in_order(house, monkeypatch):
+    count = BATCH_REQUESTS_MAX * 2 + 50
+    writer, sizes = house.context.writer, []
+    commit = writer.commits.submit
+    monkeypatch.setattr(
+        writer.commits, "submit", lambda requests, known: sizes.append(len(requests)) or commit(requests, known)
+    )
+    start = last(house)
+    deposits = [Request(command=Deposit(account="ann", asset="USD", amount=1), actor="test") for _ in range(count)]
+
+    async def submit_both():
+        return await asyncio.gather(writer.submit(deposits), writer.submit(deposits[:1]), writer.submit([]))
+
+    many, one, none = house.on_loop(submit_both())
+    assert [outcome.sequence for outcome in (*many, *one)] == list(range(start + 1, start + count + 2))
+    assert none == []
+    assert sizes == [BATCH_REQUESTS_MAX, BATCH_REQUESTS_MAX, 51]
 
 
 @pytest.mark.without_shadows("hundreds of commands")

@@ -73,6 +73,21 @@ def test_the_oracle_tells_each_source_with_its_age_and_use(priced):
     assert (market["index"], market["quality"]) == (feed["price"], "valid")
 
 
+def test_a_delayed_feed_tells_what_its_sources_say_and_what_is_in_force(start_service):
+    rules = oracle_text(feeds={"BTC": {"delay": "60s"}, "ETH": {}, "USDC": {}})
+    service = start_service(log=memory_log(Genesis(name="test.example/delayed", rules=rules, created_ns=1)))
+    service.key("ann", (Scope.READ,), ("ann",))
+
+    def told():
+        feeds = {one["feed"]: one for one in ask(service, "/v1/oracle")["feeds"]}
+        return [(feeds[name]["price"], feeds[name]["in_force"]) for name in ("BTC", "ETH")]
+
+    assert told() == [(None, None), (None, None)]
+    service.apply(quotes(START, BTC=50_000, ETH=3_000, USDC=1))
+    service.apply(quotes(START + 1, BTC=50_100, ETH=3_001, USDC=1))
+    assert told() == [("50100", "50000"), ("3001", "3001")]
+
+
 def test_a_held_market_says_so(priced):
     priced.apply(at(START + 1), Halt(market=BTC, state="guarded"))
     breaker = next(one for one in ask(priced, "/v1/oracle")["breakers"] if one["market"] == BTC)

@@ -130,19 +130,56 @@ def test_idle_connections_give_way_to_those_that_ask(start_service):
 
 def test_beyond_the_bound_of_busy_connections_the_answer_is_503(start_service):
     service = start_service(settings(connections_max=8))
-    half = b"POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{"
-    busy = [opened(service) for _ in range(8)]
-    for raw in busy:
-        raw.sendall(half)
-    until = time.monotonic() + BOUND_S
-    while service.on_loop(busy_of(service)) < 8 and time.monotonic() < until:
-        pass
+    busy = hold(service, 8)
     answer = exchanged(service)
     assert problem_in(answer) == "overloaded"
     assert b"retry-after: 1" in answer
     for raw in busy:
         raw.close()
     is_served(service)
+
+
+def hold(service, count):
+    """Open connections that are at work, and keep them so."""
+    half = b"POST /v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{"
+    busy = [opened(service) for _ in range(count)]
+    for raw in busy:
+        raw.sendall(half)
+    until = time.monotonic() + BOUND_S
+    while service.on_loop(busy_of(service)) < count and time.monotonic() < until:
+        pass
+    return busy
+
+
+def test_one_address_cannot_take_every_connection(start_service):
+    service = start_service(settings(connections_per_address=6))
+    busy = hold(service, 6)
+    answer = exchanged(service)
+    assert problem_in(answer) == "too_many_requests"
+    assert b"retry-after: 1" in answer
+    other = opened(service, source="127.0.0.2")
+    other.sendall(b"GET /v1/live HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert everything(other).startswith(b"HTTP/1.1 200"), "another address is served"
+    for raw in busy:
+        raw.close()
+    is_served(service)
+
+
+def test_idle_connections_of_an_address_give_way_to_its_own(start_service):
+    service = start_service(settings(connections_per_address=6))
+    idle = [opened(service) for _ in range(20)]
+    is_served(service)
+    assert connections_of(service) <= 7
+    for raw in idle:
+        raw.close()
+
+
+def test_behind_a_proxy_whose_address_is_one_for_all_it_is_not_counted(start_service):
+    service = start_service(settings(connections_per_address=2, behind_tls=True))
+    busy = hold(service, 6)
+    is_served(service)
+    for raw in busy:
+        raw.close()
 
 
 async def busy_of(service):

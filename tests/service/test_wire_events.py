@@ -9,17 +9,9 @@ from marginkeep.clearing.loss_events import Deleveraged, DeleveragedFill, LossSo
 from marginkeep.oracle.price_seen import PriceSeen, SourceSeen
 from marginkeep.service.feed import Entry
 from marginkeep.service.wire.amounts import PLAIN, Units
+from marginkeep.service.wire.audience import accounts_in, seen_by_owners
 from marginkeep.service.wire.event_schemas import AnyEvent
-from marginkeep.service.wire.events import (
-    CONCERNED,
-    EVENT_UNITS,
-    VENUE_ONLY,
-    accounts_of,
-    struct_in,
-    wire_event,
-    wire_events,
-    wire_numbers,
-)
+from marginkeep.service.wire.events import EVENT_UNITS, struct_in, wire_event, wire_events, wire_numbers
 from marginkeep.units import INT64_SAFE
 from tests import houses, oracle_houses
 
@@ -30,6 +22,8 @@ COUNTS = st.integers(-INT64_SAFE, INT64_SAFE)
 MARKET = st.just("BTC-PERP")
 ASSET = st.just("USD")
 NAMED = {"market": MARKET, "asset": ASSET, "reward_asset": ASSET, "name": MARKET}
+STRANGERS = {"eve", "fay", "fay/BTC-PERP"}
+NAMING = dict.fromkeys(("account", "liquidator", "source", "target"), st.sampled_from(["ann", *sorted(STRANGERS)]))
 
 
 def structs_reached():
@@ -60,23 +54,17 @@ def is_struct(kind, name):
     return struct_in(field.type) is not None
 
 
-@pytest.mark.parametrize("kind", EVENTS, ids=name_of)
-def test_every_event_says_which_accounts_it_concerns(kind):
-    names = {field.name for field in msgspec.structs.fields(kind)}
-    assert {path.partition(".")[0] for path in CONCERNED[kind]} <= names
-
-
 def test_no_table_has_a_row_for_something_that_is_gone():
     assert set(EVENT_UNITS) == set(structs_reached())
-    assert set(CONCERNED) == set(EVENTS)
 
 
-def values_of(kind, field):
+def values_of(kind, field, named=NAMED):
     held = struct_in(field.type)
     if held is not None:
-        return instances(held) if field.type is held else st.lists(instances(held), max_size=2).map(tuple)
-    if field.name in NAMED:
-        return NAMED[field.name]
+        each = instances(held, named)
+        return each if field.type is held else st.lists(each, max_size=2).map(tuple)
+    if field.name in named:
+        return named[field.name]
     if field.name in ("marks", "prices", "legs"):
         return st.dictionaries(MARKET, COUNTS)
     if getattr(field.type, "__origin__", None) is dict:
@@ -90,8 +78,8 @@ def values_of(kind, field):
     return st.text("ab") if field.type is str else st.none() | st.text("ab")
 
 
-def instances(kind):
-    return st.builds(kind, **{field.name: values_of(kind, field) for field in msgspec.structs.fields(kind)})
+def instances(kind, named=NAMED):
+    return st.builds(kind, **{field.name: values_of(kind, field, named) for field in msgspec.structs.fields(kind)})
 
 
 @pytest.mark.parametrize("kind", EVENTS, ids=name_of)
@@ -196,23 +184,44 @@ def test_a_count_stays_an_integer():
     assert wire_numbers(refused("limit", bound=512), UNITS, None) == {"bound": 512}
 
 
+def texts_in(wire):
+    """Yield every text of an event; sources of prices are no accounts."""
+    if isinstance(wire, str):
+        yield wire
+    elif isinstance(wire, (list, tuple, dict)):
+        parts = wire if isinstance(wire, (list, tuple)) else (part for name, part in wire.items() if name != "prices")
+        for part in parts:
+            yield from texts_in(part)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVENTS if kind is not e.Rejected], ids=name_of)
+@given(draw=st.data())
+def test_no_event_shows_an_owner_the_account_of_a_stranger(kind, draw):
+    event = draw.draw(instances(kind, NAMED | NAMING))
+    seen = seen_by_owners(event, frozenset({"ann"}))
+    shown = set() if seen is None else STRANGERS.intersection(texts_in(msgspec.to_builtins(seen)))
+    if isinstance(seen, e.AuctionBid):
+        shown.discard(seen.account)  # a bidder knows whose account it has bid for
+    assert not shown
+
+
 def test_a_trade_concerns_both_sides_and_a_deleveraging_every_winner():
     buyer, seller = (e.TradeSide(name, None, 0, 0, 0, 0, 0) for name in ("ann", "bob/BTC-PERP"))
     trade = e.Traded(market="BTC-PERP", size=1, price=1, buyer=buyer, seller=seller)
-    assert accounts_of(trade) == {"ann", "bob/BTC-PERP"}
+    assert accounts_in(trade) == {"ann", "bob/BTC-PERP"}
     numbers = dict.fromkeys(
         ("size", "value", "realised", "price", "mark", "wanted", "needed", "taken", "over", "under"), 0
     )
     fills = (DeleveragedFill("eve", 1, 1, 1), DeleveragedFill("fay", 1, 1, 1))
     event = Deleveraged(account="ann", market="BTC-PERP", policy="", fills=fills, **numbers)
-    assert accounts_of(event) == {"ann", "eve", "fay"}
+    assert accounts_in(event) == {"ann", "eve", "fay"}
 
 
-def test_prices_concern_everyone_and_a_refusal_concerns_no_account():
-    assert accounts_of(e.PricesSet(marks={}, prices={})) == frozenset()
-    assert accounts_of(refused("limit")) == VENUE_ONLY
+def test_prices_and_refusals_concern_no_account_and_a_socialised_loss_the_bankrupt():
+    assert accounts_in(e.PricesSet(marks={}, prices={})) == frozenset()
+    assert accounts_in(refused("limit")) == frozenset()
     socialised = LossSocialised(account="ann", market="BTC-PERP", side="both", amount=1, index_move=1, lots=1)
-    assert accounts_of(socialised) == {"ann"}
+    assert accounts_in(socialised) == {"ann"}
 
 
 def test_an_entry_is_written_once_for_all_listeners():

@@ -8,7 +8,7 @@ from marginkeep.journal.record import Record, hash_of
 from marginkeep_verify.databases import read_sqlite
 from marginkeep_verify.hashing import genesis_hash
 
-NOT_OF_RECORD = ("line", "key_digest")
+NOT_OF_RECORD = ("line", "found", "key_digest")
 
 
 def lines_of(path):

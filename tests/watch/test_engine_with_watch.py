@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from marginkeep.book.account import Account, Position
-from marginkeep.clearing import Clearinghouse, Rejected, Trade, check_conservation, state_hash
+from marginkeep.clearing import Clearinghouse, Deposit, Rejected, Trade, check_conservation, state_hash
 from marginkeep.clearing.events import Halted
 from marginkeep.lab.replay import Replay, top_up_fund
 from tests.houses import fund, opened, position, prices, usd
@@ -49,7 +49,7 @@ def test_a_replay_gives_the_same_state_with_watch_and_with_scan():
 
 @pytest.mark.without_shadows("the defect is planted by hand; replicas do not have it")
 def test_a_contradiction_halts_what_adds_risk_and_nothing_else():
-    from marginkeep.clearing import Deposit, ReserveOrder, Withdraw
+    from marginkeep.clearing import ReserveOrder, Withdraw
 
     house = opened()
     house.state.watch_from = 0
@@ -108,3 +108,25 @@ def test_an_account_that_has_healed_is_not_liquidated():
         results.append([type(event).__name__ for event in events])
         assert position(house, "ann", "BTC-PERP").size == 1_000
     assert results[0] == results[1] == ["PricesSet"]
+
+
+def test_orders_that_come_and_go_have_nobody_judged_again_unless_they_book_funding():
+    from marginkeep.clearing import PayFunding, ReleaseOrder, ReserveOrder
+
+    house = opened()
+    house.state.watch_from = 0
+    fund(house, "ann", 10_000)
+    house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+    house.apply(prices(btc=50_000))
+
+    def evaluated_after(*commands) -> int:
+        before = house.state.watch.evaluated
+        for command in (*commands, prices(btc=50_000)):
+            assert not isinstance(house.apply(command)[0], Rejected)
+        return house.state.watch.evaluated - before
+
+    bid = {"account": "ann", "market": "BTC-PERP", "side": "buy", "size": 10, "price": 499_000}
+    assert evaluated_after(ReserveOrder(order="1", **bid), ReleaseOrder(account="ann", order="1")) == 0
+    assert evaluated_after(Deposit(account="ann", asset="USD", amount=1)) == 1
+    house.apply(PayFunding(market="BTC-PERP", rate=100_000))
+    assert evaluated_after(ReserveOrder(order="2", **bid)) == 1

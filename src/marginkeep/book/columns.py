@@ -176,7 +176,8 @@ class Book:
     def read(self, index: int) -> Account:
         """Return an account as plain Python values, independent of the columns."""
         mode, parent, start, count, _, balance_start, balance_count, _ = self.accounts[index].tolist()
-        positions = {row[MARKET]: Position(*row[SIZE:]) for row in self.positions.rows[start : start + count].tolist()}
+        rows = self.positions.rows[start : start + count].tolist()
+        positions = {market: Position(a, b, c, d, e, f, g) for market, a, b, c, d, e, f, g in rows}  # as in `Position`
         balances = dict(self.balances.rows[balance_start : balance_start + balance_count].tolist())
         return Account(mode, parent, balances, positions)
 

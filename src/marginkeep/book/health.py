@@ -93,7 +93,7 @@ def terms_at(
     weight = market.profit_weight[level]
     if profit > 0 and weight != RATE_ONE:
         counted = rate_floor(profit, weight)
-    if level == INITIAL:
+    if level == INITIAL and (position.bid_size or position.ask_size):
         return profit, counted, requirement_with_orders(market, level, position, x, y)
     return profit, counted, size_requirement(market, level, position.size, x, y)
 

@@ -62,6 +62,9 @@ CHECKABLE: Final = (
 
 _MOVES_TIME: Final = (commands.AdvanceTime, commands.PublishQuotes)
 
+_ORDERS: Final = (commands.ReserveOrder, commands.ReleaseOrder)
+"""Commands that change nothing but what orders reserve, unless funding is due."""
+
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("cross", "isolated"),
     "side": ("buy", "sell"),
@@ -121,9 +124,10 @@ class Clearinghouse:
         moved = movement is not None and (movement.acts or state.called)
         if funded or moved or isinstance(command, _MOVES_THE_BOOK):
             return events + enforce(state, command, movement, funded)
-        if state.watch is None and not state.called and not state.ill:
+        noted = state.watch is not None and _revalues(command, transaction)
+        if not (noted or state.called or state.ill):
             return events
-        return events + self._follow_up(command, transaction)
+        return events + self._follow_up(command, transaction, noted)
 
     def check(self, command: commands.Command) -> tuple[Event, ...]:
         """Return what a command of `CHECKABLE` would be answered now, and change nothing.
@@ -140,11 +144,11 @@ class Clearinghouse:
             return (_rejected(command, refusal),)
         return tuple(transaction.events)
 
-    def _follow_up(self, command: commands.Command, transaction: Transaction) -> tuple[Event, ...]:
+    def _follow_up(self, command: commands.Command, transaction: Transaction, noted: bool) -> tuple[Event, ...]:
         """Tell those who look at accounts one by one which ones a command has changed."""
         state = self.state
         touched = transaction.touched()
-        if state.watch is not None and touched:
+        if noted and state.watch is not None:
             state.watch.note(touched)
         if state.called:
             forget_healed(state, [state.names[i] for i in touched if state.names[i] in state.called])
@@ -158,6 +162,11 @@ class Clearinghouse:
         if isinstance(command, _MOVES_TIME) and has_due(state):
             return enforce(state, command, transaction.movement)
         return attend_these(state, [state.names[i] for i in touched if state.names[i] in state.ill])
+
+
+def _revalues(command: commands.Command, transaction: Transaction) -> bool:
+    """Tell whether a command may have changed somebody's maintenance health, which open orders do not."""
+    return not isinstance(command, _ORDERS) or transaction.has_booked_funding
 
 
 def _rejected(command: object, refusal: Refusal) -> Rejected:

@@ -248,7 +248,7 @@ class RulebookAdopted(Event, frozen=True, kw_only=True):
 
 
 class Halted(Event, frozen=True, kw_only=True):
-    """The self-check found a contradiction: from now on only commands that reduce risk are accepted."""
+    """The audit of the watch found a contradiction: from now on only commands that reduce risk are accepted."""
 
     report: str
 

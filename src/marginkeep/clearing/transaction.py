@@ -210,6 +210,11 @@ class Transaction:
         self.post(market.settle, FUNDING + market.name, name, paid, "funding")
         self.keep_funding_dust(market, dust)
 
+    @property
+    def has_booked_funding(self) -> bool:
+        """Whether a position's funding was booked, and with it what the account is worth rounded anew."""
+        return bool(self._dust)
+
     def keep_funding_dust(self, market: MarketTable, dust: int) -> None:
         """Keep 10^-9 parts that rounding has left in a market's funding account; whole units go to the fund."""
         total = self._dust.get(market.index, self.state.funding_dust[market.index]) + dust

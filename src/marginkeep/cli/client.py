@@ -29,6 +29,9 @@ EXIT_UNREACHABLE: Final = 4
 EVERY_ACCOUNT: Final = "*"
 MARGIN_CALL: Final = "margin-call"
 AT: Final = "at"
+NEGATIVE: Final = {"ignore_unknown_options": True}
+"""A number that begins with a minus is no option: the service says what is wrong with it."""
+
 REMEMBERED: Final = 10_000
 """Events told last, by which one that comes in a second channel is known again."""
 
@@ -74,9 +77,14 @@ class _Group(click.Group):
 class Desk:
     """What every subcommand has: a client, whose account is meant, and how to print."""
 
-    client: Client
+    open_client: Callable[[], Client]
     stated: str
     as_json: bool
+
+    @cached_property
+    def client(self) -> Client:
+        """The client, made when it is first needed: who asks for help need not have a key."""
+        return self.open_client()
 
     @property
     def account(self) -> str:
@@ -108,7 +116,7 @@ class Desk:
 
 
 @click.group(cls=_Group)
-@click.option("--credentials", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The key's file.")
+@click.option("--credentials", type=click.Path(path_type=Path), metavar="FILE", help="The key's file; always needed.")
 @click.option("--address", metavar="URL", help="The service; left out: as the credentials state.")
 @click.option("--account", "stated", default="", metavar="ACCOUNT", help="Owner, or OWNER/MARKET; left out: the key's.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Seconds an attempt.")
@@ -117,7 +125,7 @@ class Desk:
 @click.pass_context
 def client(
     context: click.Context,
-    credentials: Path,
+    credentials: Path | None,
     address: str | None,
     stated: str,
     timeout: float,
@@ -129,11 +137,19 @@ def client(
 
     Exit codes: 0 done, yes, or seen; 1 the check says no, or nothing came; 2 refused, or wrong usage; 4 unreachable.
     """
-    from marginkeep.client import Client
 
-    made = Client(address, credentials, timeout=timeout, retries=retries)
-    context.call_on_close(made.close)
-    context.obj = Desk(made, stated, as_json)
+    def open_client() -> Client:
+        from marginkeep.client import Client
+
+        if credentials is None:
+            raise click.UsageError(
+                "--credentials is missing: name the key's file, as in `client --credentials FILE status`"
+            )
+        made = Client(address, credentials, timeout=timeout, retries=retries)
+        context.call_on_close(made.close)
+        return made
+
+    context.obj = Desk(open_client, stated, as_json)
 
 
 _pass = click.pass_obj
@@ -164,7 +180,7 @@ def account(desk: Desk) -> None:
     desk.tell(answer, lambda: (line for one in answer.accounts for line in account_lines(one, desk.asset, desk.ticks)))
 
 
-@client.command()
+@client.command(context_settings=NEGATIVE)
 @click.argument("side", type=click.Choice(["buy", "sell"]))
 @click.argument("size")
 @click.argument("market")
@@ -181,7 +197,7 @@ def check(context: click.Context, desk: Desk, side: Any, size: str, market: str,
     context.exit(0 if answer.accepted else EXIT_NO)
 
 
-@client.command()
+@client.command(context_settings=NEGATIVE)
 @click.argument("side", type=click.Choice(["buy", "sell"]))
 @click.argument("size")
 @click.argument("market")
@@ -206,7 +222,7 @@ def release(desk: Desk, name: str, key: str | None) -> None:
     _tell_command(desk, desk.client.release(desk.account, name, key=key))
 
 
-@client.command()
+@client.command(context_settings=NEGATIVE)
 @click.argument("amount")
 @click.argument("asset")
 @_key
@@ -319,7 +335,8 @@ def _price(at: tuple[str, ...]) -> str:
     """Return the price behind the word ``at``, which may be left out."""
     rest = at[1:] if at[:1] == (AT,) else at
     if len(rest) != 1:
-        raise click.UsageError("state one price: `buy 2 BTC-PERP at 50000`")
+        stated = f", not {' '.join(rest)!r}" if rest else ""
+        raise click.UsageError(f"state one price{stated}: `buy 2 BTC-PERP at 50000`")
     return rest[0]
 
 

@@ -34,7 +34,8 @@ def error_line(error: ClientError) -> str:
     if isinstance(error, Refused):
         return f"refused, {error.refusal}: {error.detail}"
     key = f" with --key {error.key}" if error.key else ""
-    return f"{code_of(error)}: {error}" + (f": try again{key}" if isinstance(error, AGAIN) else "")
+    look = "see that a service listens there, or name another with --address, then " * isinstance(error, Unreachable)
+    return f"{code_of(error)}: {error}" + (f": {look}try again{key}" if isinstance(error, AGAIN) else "")
 
 
 def code_of(error: ClientError) -> str:
@@ -86,7 +87,9 @@ def account_lines(account: AccountView, asset: str, ticks: Mapping[str, str]) ->
     yield f"{account.account} ({account.mode}): {account.status.replace('_', ' ')}"
     yield f"    equity {account.equity} {asset}, free for new risk {account.health_initial}, health {account.health}"
     yield f"    margin: initial {account.initial_margin}, maintenance {account.maintenance_margin} {asset}"
-    if account.call is not None:
+    if account.call is not None and account.call.missing == "0":
+        yield "    margin call: nothing is missing any more, which cures it"
+    elif account.call is not None:
         yield f"    MARGIN CALL: {account.call.missing} {asset} missing, {until(account.call.deadline_ns)}"
     for name, amount in account.balances.items():
         yield f"    balance {amount} {name}"

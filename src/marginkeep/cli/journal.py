@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from marginkeep.journal.command_log import CommandLog
     from marginkeep.journal.stats import JournalStats
@@ -169,31 +170,6 @@ def reading(place: str) -> Iterator[CommandLog]:
         yield log
     finally:
         log.close()
-
-
-@contextmanager
-def told_progress(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar with rate and time left on a terminal; a total of None is not known."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} " + unit + "/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None, rate="-", visible=False)
-
-        def told(done: int, total: int | None) -> None:
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}" if speed else "-"
-            progress.update(task, completed=done, total=total, rate=rate, visible=True)
-
-        yield told
 
 
 def _print_stats(found: JournalStats) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from marginkeep.cli.price_options import ARCHETYPE, path_repairs, price_options, read_or_make_up
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -165,30 +166,13 @@ def _run_and_show(setting: _Setting, prices: Path | None, options: dict[str, Any
 
 
 def _run_with_progress(setting: _Setting, seed: int, stopped: Callable[[], bool]) -> tuple[VariantRun, ...]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from marginkeep.lab.ladder_study import run_variants
 
-    console = Console(stderr=True)
     ticks, labels = len(setting.path.times_ns), [variant.label for variant, _ in setting.variants]
-    columns = (
-        TextColumn("{task.fields[label]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} ticks/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("study", total=ticks * len(labels), label=labels[0], rate="-")
+    with told_progress("study", "ticks", TICKS_A_SHOW) as told:
 
         def advance(done: int) -> None:
-            if done % TICKS_A_SHOW:
-                return
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}" if speed else "-"
-            label = labels[min(len(labels) - 1, done // ticks)]
-            progress.update(task, completed=done, rate=rate, label=label)
+            told(done, ticks * len(labels), what=labels[min(len(labels) - 1, done // ticks)])
 
         return run_variants(setting.path, setting.variants, seed, advance, stopped)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from marginkeep.cli.price_options import ARCHETYPE, path_repairs, price_options, read_or_make_up
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,26 +179,11 @@ def _run_and_show(setting: _Setting, prices: Path | None, options: dict[str, Any
 
 
 def _run_with_progress(running: Drill, stopped: Callable[[], bool]) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("drilling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} ticks/s, {task.fields[apart]} accounts fare otherwise"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("drill", total=len(running.healthy.path.times_ns), rate="-", apart=0)
+    total = len(running.healthy.path.times_ns)
+    with told_progress("drilling", "ticks", TICKS_A_SHOW) as told:
 
         def advance(done: int) -> None:
-            if done % TICKS_A_SHOW:
-                return
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}" if speed else "-"
-            progress.update(task, completed=done, rate=rate, apart=f"{len(running.glimpses):,}")
+            told(done, total, seen=f", {len(running.glimpses):,} accounts fare otherwise")
 
         running.run(advance, stopped)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from marginkeep.cli.price_options import ARCHETYPE, path_repairs, price_options, read_or_make_up
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -185,29 +186,14 @@ def _run_and_show(
 def _run_with_progress(
     setting: _Setting, policies: tuple[UpdatePolicy, ...], stopped: Callable[[], bool]
 ) -> tuple[PolicyRun, ...]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from marginkeep.lab.oracle_study import run_study
 
-    console = Console(stderr=True)
     ticks, planned = len(setting.path.times_ns), len(policies) + 1
-    columns = (
-        TextColumn("policy {task.fields[number]} of {task.fields[planned]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} ticks/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("study", total=ticks * planned, number=1, planned=planned, rate="-")
+    with told_progress("study", "ticks", TICKS_A_SHOW) as told:
 
         def advance(done: int) -> None:
-            if done % TICKS_A_SHOW:
-                return
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}" if speed else "-"
-            progress.update(task, completed=done, rate=rate, number=min(planned, done // ticks + 1))
+            number = min(planned, done // ticks + 1)
+            told(done, ticks * planned, what=f"policy {number} of {planned}")
 
         return run_study(setting.path, setting.open_house, policies, advance, stopped)
 

@@ -97,7 +97,7 @@ def _run(settings: Settings, *, tell: Callable[[ServiceContext, str], None], **m
 
     with recovery:
         if sys.stderr.isatty():
-            from marginkeep.cli.journal import told_progress
+            from marginkeep.cli.progress import told_progress
 
             more["progress"] = recovery.enter_context(told_progress("recovering", "records"))
         run(settings, prepare=prepared, listening=listening, **more)

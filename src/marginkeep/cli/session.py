@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ EXIT_INTERRUPTED = 130
 RUN_FILE = "run.json"
 RULES_FILE = "rules.toml"
 TICKS_AN_UPDATE = 20
-"""The progress bar computes its rate from all its samples: asked for it every tick, it costs more than the replay."""
 
 FUND_OF_OPEN_INTEREST = 50
 """Without --fund, the insurance fund starts with one part in this many of open interest."""
@@ -199,27 +199,11 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def _run_with_progress(replay: Replay, session: Session, stopped: Callable[[], bool]) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
     total = len(session.path.times_ns)
-    columns = (
-        TextColumn("replaying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} ticks/s, {task.fields[liquidated]} accounts liquidated"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("replay", total=total, rate="-", liquidated=0)
+    with told_progress("replaying", "ticks", TICKS_AN_UPDATE) as told:
 
         def advance(done: int) -> None:
-            if done % TICKS_AN_UPDATE and done < total:
-                return
-            speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f}" if speed else "-"
-            progress.update(task, completed=done, rate=rate, liquidated=f"{len(replay.stories):,}")
+            told(done, total, seen=f", {len(replay.stories):,} accounts liquidated")
 
         replay.run(advance, stopped)
 

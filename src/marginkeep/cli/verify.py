@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from marginkeep.cli.journal import told_progress
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import InputError, JournalCorrupt, JournalError, MarginkeepError
 
 if TYPE_CHECKING:
@@ -134,8 +134,9 @@ def _key_file(key: str) -> str:
     try:
         return Path(key).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"--key {key} cannot be read ({error}): give the key's text, or a file that holds it"
+            f"--key {key} cannot be read ({reason}): give the key's text, or a file that holds it"
         ) from error
 
 
@@ -146,13 +147,8 @@ def _replay(journal: str, findings: int, stopped: Callable[[], bool]) -> ReplayR
     try:
         log = open_log(journal, read_only=True)
         try:
-            with told_progress("replaying", "records") as told:
-
-                def now_and_then(done: int, total: int) -> None:
-                    if done % RECORDS_AN_UPDATE == 0 or done == total:
-                        told(done, total)
-
-                return replay_journal(log, most=findings, progress=now_and_then, stopped=stopped)
+            with told_progress("replaying", "records", RECORDS_AN_UPDATE) as told:
+                return replay_journal(log, most=findings, progress=told, stopped=stopped)
         finally:
             log.close()
     except (InputError, JournalError) as error:

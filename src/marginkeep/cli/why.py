@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from marginkeep.cli.journal import reading, told_progress, when
+from marginkeep.cli.journal import reading, when
+from marginkeep.cli.progress import told_progress
 from marginkeep.errors import JournalCorrupt
 
 if TYPE_CHECKING:

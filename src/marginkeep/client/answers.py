@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from marginkeep.client.errors import ServiceError, UnreadableAnswer, error_of
 from marginkeep.client.events import Event, holding_events
 
-_STATUS = {"rejected": 422, "key_reused": 422, "too_many_requests": 429, "overloaded": 503, "not_found": 404}
-_STATUS |= {"forbidden": 403, "halted": 503, "bad_request": 400}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STATUS: Final = {
+    "bad_request": 400,
+    "forbidden": 403,
+    "halted": 503,
+    "key_reused": 422,
+    "not_found": 404,
+    "overloaded": 503,
+    "rejected": 422,
+    "too_many_requests": 429,
+}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +117,20 @@ _several = msgspec.json.Decoder(_Several)
 _verdicts = msgspec.json.Decoder(_Verdicts)
 
 
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Read within the context what the service has sent.
+
+    Raises
+    ------
+    UnreadableAnswer : it is not what this client was written for
+    """
+    try:
+        yield
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        raise UnreadableAnswer(f"{what} cannot be read: {error}") from error
+
+
 def read_answer(body: bytes) -> Answer:
     """Read what one command was answered."""
     return holding_events(_rows.decode(body), Answer)
@@ -132,7 +158,5 @@ def read_message(text: str | bytes) -> dict[str, Any]:
     ------
     UnreadableAnswer : it is no JSON object
     """
-    try:
+    with understood("a message of the service"):
         return _rows.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadableAnswer(f"the service has sent a message that cannot be read: {error}") from error

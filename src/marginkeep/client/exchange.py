@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from marginkeep.client.answers import understood
 from marginkeep.client.calls import KEY_LENGTH_MAX, Call
 from marginkeep.client.errors import (
     ClientError,
@@ -43,6 +44,7 @@ FIRST_WAIT_SECONDS: Final = 0.1
 LONGEST_WAIT_SECONDS: Final = 10.0
 REFUSED: Final = 400
 IN_PROGRESS: Final = "in_progress"
+EXAMPLE: Final = "http://127.0.0.1:8470"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +188,11 @@ def _headers(call: Call[T], signer: Signer, body: bytes) -> dict[str, str]:
 
 def _read(call: Call[T], reply: Reply) -> T:
     try:
-        return call.read(reply.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
-        unreadable = UnreadableAnswer(f"the answer to {call.method} {call.target} cannot be read: {error}")
-        unreadable.key = call.key or ""
-        raise unreadable from error
+        with understood(f"the answer to {call.method} {call.target}"):
+            return call.read(reply.body)
+    except UnreadableAnswer as error:
+        error.key = call.key or ""
+        raise
 
 
 def _error_in(reply: Reply) -> ClientError | None:
@@ -233,7 +235,9 @@ def _pause_before_retry(error: ClientError, failures: int, conduct: Conduct) -> 
 
 
 def _plain_address(address: str) -> str:
+    if not address:
+        raise InputError("no address of the service is stated, nor in the credentials: give one such as " + EXAMPLE)
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
-        raise InputError(f"the service's address is {address!r:.80}: give one such as http://127.0.0.1:8470")
+        raise InputError(f"the service's address is {address!r:.80}: give one such as {EXAMPLE}")
     return f"{parts.scheme}://{parts.netloc}"

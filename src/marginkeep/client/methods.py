@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+import inspect
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from marginkeep.client import commands, queries, rule_changes
@@ -34,11 +34,21 @@ class Sent(Protocol[P, Answered_co]):
 def _sent(build: Callable[P, Call[T]]) -> Sent[P, T]:
     """Make the method that sends what a function builds."""
 
-    @wraps(build)
-    def method(client: Client | AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return client.send_built(build, *args, **kwargs)
+    def method(self: Client | AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.send_built(build, *args, **kwargs)
 
+    method.__name__, method.__doc__ = build.__name__, build.__doc__
+    method.__qualname__ = f"Methods.{build.__name__}"
+    method.__signature__ = _signature(build)  # type: ignore[attr-defined]
     return cast("Sent[P, T]", method)
+
+
+def _signature(build: Callable[P, Call[T]]) -> inspect.Signature:
+    """Return what `help` shows: the function's parameters behind the client, and the answer instead of the call."""
+    stated = inspect.signature(build)
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    answer = stated.return_annotation.removeprefix("Call[").removesuffix("]")
+    return stated.replace(parameters=[client, *stated.parameters.values()], return_annotation=answer)
 
 
 class Methods:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from marginkeep.client.answers import Answer, Result, Verdict, read_message, read_result
+from marginkeep.client.answers import Answer, Result, Verdict, read_message, read_result, understood
 from marginkeep.client.commands import batch_item
-from marginkeep.client.errors import ClientError, TooMany, Unavailable, Unreachable, error_of
+from marginkeep.client.errors import ClientError, ServiceError, TooMany, Unavailable, Unreachable, error_of
 from marginkeep.client.exchange import keyed, may_pass
 from marginkeep.client.upgrades import OPTIONS, TARGET, trouble_of
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from marginkeep.client.calls import Call
     from marginkeep.client.exchange import Conduct, Signer
 
+ANSWER: Final = "an answer on the socket"
 RETRIED: Final = ("too_many_requests", "overloaded", "halted")
 """Results that are no decision of the clearinghouse: the same command may be sent again."""
 
@@ -61,8 +62,13 @@ class Socket:
     async def __aenter__(self) -> Socket:
         self._task = asyncio.create_task(self._run())
         connected = asyncio.create_task(self._connected.wait())
-        await asyncio.wait((connected, self._task), return_when=asyncio.FIRST_COMPLETED)
-        connected.cancel()
+        try:
+            await asyncio.wait((connected, self._task), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        finally:
+            connected.cancel()
         if self._task.done():
             self._task.result()
         return self
@@ -96,17 +102,21 @@ class Socket:
     async def check(self, call: Call[Verdict]) -> Verdict:
         """Ask what an order, by `commands.check_order`, would be answered now."""
         answer = await self._ask({"op": "check", "order": call.body})
-        return _verdict(answer["result"])
+        with understood(ANSWER):
+            return _verdict(answer["result"])
 
     async def checks(self, calls: Iterable[Call[Verdict]]) -> list[Verdict]:
         """Ask about many orders at once, each as if it were the only one."""
         answer = await self._ask({"op": "check", "orders": [call.body for call in calls]})
-        return [_verdict(members) for members in answer["results"]]
+        with understood(ANSWER):
+            return [_verdict(members) for members in answer["results"]]
 
     async def ping(self) -> int:
         """Return the sequence of the last durable record."""
-        sequence: int = (await self._ask({"op": "ping"}))["sequence"]
-        return sequence
+        answer = await self._ask({"op": "ping"})
+        with understood(ANSWER):
+            sequence: int = answer["sequence"]
+            return sequence
 
     async def _apply(self, operation: str, calls: Iterable[Call[Answer]]) -> list[Result]:
         items = [batch_item(call) for call in calls]
@@ -114,10 +124,11 @@ class Socket:
         for failures in range(1, self._conduct.retries + 2):
             try:
                 answer = await self._ask(asked)
+                with understood(ANSWER):
+                    results = [read_result(one) for one in answer.get("results") or [answer["result"]]]
             except ClientError as error:
                 error.key = items[0]["key"] if len(items) == 1 else ""
                 raise
-            results = [read_result(one) for one in answer.get("results") or [answer["result"]]]
             waits = [one.retry_after or 0.0 for one in results if one.status in RETRIED]
             if not waits or failures > self._conduct.retries:
                 return results
@@ -228,7 +239,12 @@ class Socket:
     def _fail(self, error: ClientError) -> None:
         for _, future in self._waiting.values():
             if not future.done():
-                future.set_exception(type(error)(*error.args) if isinstance(error, Unreachable) else error)
+                future.set_exception(_again(error))
+
+
+def _again(error: ClientError) -> ClientError:
+    """Return the same error anew: each of those who wait puts a key of its own on it."""
+    return error_of(error.document) if isinstance(error, ServiceError) else type(error)(*error.args)
 
 
 def _verdict(members: dict[str, Any]) -> Verdict:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from marginkeep.client.answers import read_message
+from marginkeep.client.answers import read_message, understood
 from marginkeep.client.errors import ClientError, error_of
 from marginkeep.client.events import Event, read_event
 from marginkeep.errors import InputError
@@ -108,6 +108,10 @@ class StreamView:
         UnreadableAnswer : it is no message
         """
         message = read_message(text)
+        with understood("a message of the stream"):
+            return self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> StreamMessage | None:
         kind = message.get("type")
         if kind == "error":
             raise error_of(message)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CURE = "restore the journal from a backup, and keep the damaged one to find out what happened"
 
 
-def checked(records: Iterator[Record], head_before: Head, head_after: Head | None = None) -> Iterator[Record]:
+def checked(
+    records: Iterator[Record], head_before: Head, head_after: Head | None = None, recorded_ns: int = 0
+) -> Iterator[Record]:
     """Yield records as long as each continues the chain.
 
     Parameters
@@ -29,12 +31,13 @@ def checked(records: Iterator[Record], head_before: Head, head_after: Head | Non
     head_before : the record before the first: from a snapshot, or sequence 0 and the genesis hash. Its epoch is the
         least that is accepted, 0 = any.
     head_after : where the records must end; None = wherever they do
+    recorded_ns : time of the record before the first, 0 = not known
 
     Raises
     ------
     JournalCorrupt : naming the sequence and what differs
     """
-    sequence, previous, epoch, recorded_ns = head_before.sequence, head_before.hash, head_before.epoch, 0
+    sequence, previous, epoch = head_before.sequence, head_before.hash, head_before.epoch
     for record in records:
         if (
             record.sequence != sequence + 1

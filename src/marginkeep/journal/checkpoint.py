@@ -224,7 +224,7 @@ def _split_key(text: str, where: str, holds: bool) -> tuple[str, bytes, bytes]:
     except (IndexError, ValueError) as error:
         raise InputError(f"{where} holds no key (name+id+base64 expected)") from error
     if not holds or raw[:1] != ED25519 or len(raw) != 1 + SEED_BYTES:
-        raise InputError(f"{where} holds no Ed25519 key: make one with `marginkeep journal key`")
+        raise InputError(f"{where} holds no Ed25519 key: name one that `marginkeep journal init` has made")
     _require_name(name)
     return name, found_id, raw[1:]
 

@@ -103,6 +103,14 @@ class CommandLog(Protocol):
     def place(self) -> str:
         """Where it is, for messages; without secrets."""
 
+    @property
+    def address(self) -> str:
+        """What `open_log` needs to open it again, in another process too, secrets included; empty where none can."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether asking it waits for a network, which may fall silent."""
+
     # Beginning and end --------------------------------------------------------------------------------------
 
     def create(self, genesis: Genesis) -> None:

@@ -44,6 +44,11 @@ SIGNED_AT_ONCE: Final = (MarginCalled, Liquidated, AuctionOpened, AuctionBid, Ha
 """Events after which a checkpoint is signed at once: somebody may have to prove them."""
 
 SALT_BYTES: Final = 16
+SEQUENCE_MAX: Final = 2**63 - 1
+
+
+Known = dict[tuple[str, str], Record]
+"""Records by (actor, idempotency key)."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,8 +162,15 @@ class DurableHouse:
 
         Raises
         ------
-        FencedOut, JournalCorrupt, InputError : see `CommandLog.acquire` and `recover`
+        FencedOut, JournalCorrupt : see `CommandLog.acquire` and `recover`
+        InputError : there is no journal, or the signer's checkpoints would name another
         """
+        genesis = log.genesis()
+        if signer is not None and genesis is not None and signer.origin != genesis.name:
+            raise InputError(
+                f"{log.place} is the journal {genesis.name!r:.80}, the signer's checkpoints would name "
+                f"{signer.origin!r:.80}, which no verifier accepts: make the signer with the journal's name as origin"
+            )
         return cls(log, recover(log, take_over=take_over, progress=progress), clock, signer, salt)
 
     def submit(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -172,14 +184,36 @@ class DurableHouse:
         self.commit(staged)
         return staged.outcomes
 
-    def stage(self, requests: Sequence[Request]) -> Staged:
-        """Apply requests in memory. Nothing in the result may leave the process before `commit` has returned."""
+    def look_up(self, requests: Sequence[Request]) -> Known:
+        """Return the earlier records of the requests' keys, durable or in flight.
+
+        May be asked in another thread, as long as nothing is staged until it has answered.
+        """
+        keys = [(request.actor, request.key) for request in requests if request.key]
+        if not keys:
+            return {}
+        # The committing thread takes keys out meanwhile: each is looked up once.
+        flying = {key: record for key in keys if (record := self._in_flight.get(key)) is not None}
+        try:
+            # The log is asked after the flight list: a batch that lands in between is then found in one of the two.
+            return {**self.log.find([key for key in keys if key not in flying]), **flying}
+        except JournalError as error:
+            self.halt(error)
+            raise
+
+    def stage(self, requests: Sequence[Request], known: Known | None = None) -> Staged:
+        """Apply requests in memory. Nothing in the result may leave the process before `commit` has returned.
+
+        Parameters
+        ----------
+        known : what `look_up` has said of these requests, where it was asked
+        """
         self.require_usable()
         if len(requests) > BATCH_MAX:
             raise InputError(f"{len(requests)} requests in one batch, at most {BATCH_MAX}: send them in several")
         for request in requests:
             check_request(request)
-        known = self._known_or_halt(requests)
+        known = self.look_up(requests) if known is None else known
         before = self.head
         records: list[Record] = []
         personal: list[Personal] = []
@@ -221,10 +255,6 @@ class DurableHouse:
         for record in batch.records:
             if record.key:
                 self._in_flight.pop((record.actor, record.key), None)
-
-    def has_recorded(self, requests: Sequence[Request]) -> bool:
-        """Tell whether all of some requests have been applied before, by their keys."""
-        return all(request.key for request in requests) and len(self._known(requests)) == len(requests)
 
     @property
     def vkey(self) -> str:
@@ -271,26 +301,7 @@ class DurableHouse:
 
     # Leaves ------------------------------------------------------------------------------------------------------
 
-    def _known_or_halt(self, requests: Sequence[Request]) -> dict[tuple[str, str], Record]:
-        try:
-            return self._known(requests)
-        except JournalError as error:
-            self.halt(error)
-            raise
-
-    def _known(self, requests: Sequence[Request]) -> dict[tuple[str, str], Record]:
-        """Return the earlier records of the requests' keys, durable or in flight."""
-        keys = [(request.actor, request.key) for request in requests if request.key]
-        if not keys:
-            return {}
-        # The committing thread takes keys out meanwhile: each is looked up once.
-        flying = {key: record for key in keys if (record := self._in_flight.get(key)) is not None}
-        # The log is asked after the flight list: a batch that lands in between is then found in one of the two.
-        return {**self.log.find([key for key in keys if key not in flying]), **flying}
-
-    def _apply(
-        self, request: Request, known: dict[tuple[str, str], Record], personal: list[Personal]
-    ) -> tuple[Outcome, Record | None]:
+    def _apply(self, request: Request, known: Known, personal: list[Personal]) -> tuple[Outcome, Record | None]:
         body = encode_command(request.command) if request.command is not None else msgspec.json.encode(request.note)
         key = (request.actor, request.key)
         if request.key and key in known:
@@ -370,12 +381,14 @@ def check_request(request: Request) -> None:
 
     Raises
     ------
-    InputError : neither command nor note, or a text that is too long or not printable
+    InputError : neither command nor note, a text that is too long or not printable, or a number of no record
     """
     if (request.command is None) == (request.note is None):
         raise InputError("a request holds a command or a note: give one of them")
     for name, text in (("actor", request.actor), ("key", request.key), ("correlation", request.correlation)):
         if len(text) > TEXT_MAX or (text and not text.isprintable()):
             raise InputError(f"{name} is {text!r:.80}: give at most {TEXT_MAX} printable characters")
+    if not 0 <= request.causation <= SEQUENCE_MAX:
+        raise InputError(f"causation is {request.causation}: give the number of an earlier record, or 0")
     if len(request.personal) > BODY_MAX:
         raise InputError(f"a personal payload of {len(request.personal)} bytes: at most {BODY_MAX} are kept")

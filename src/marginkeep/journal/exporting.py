@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import heapq
 import os
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from marginkeep.journal.command_log import CommandLog
+
+    Placed = tuple[int, dict[str, Any]]
 
 PROGRESS_RECORDS: Final = 5000
 
@@ -33,7 +37,7 @@ def export_journal(
 
     Raises
     ------
-    InputError : the target's name says nothing of its form, or it cannot be written
+    InputError : there is no journal, the target's name says nothing of its form, or it cannot be written
     """
     from marginkeep_verify.export_form import encode_lines
 
@@ -53,42 +57,52 @@ def export_journal(
 
 
 def journal_lines(log: CommandLog, with_personal: bool = True) -> Iterator[dict[str, Any]]:
-    """Yield the lines of an export."""
-    genesis = log.genesis()
+    """Yield the lines of an export, up to where the journal ends now.
+
+    Of records that are gone there are the leaf hashes, in tiles; checkpoints over them are there too, and verifiable.
+    """
+    head, genesis = log.head(), log.genesis()
     assert genesis is not None
     yield {"line": "genesis", **structs.asdict(genesis)}
-    first = log.first()
-    yield from _tiles_before(log, first)
-    labels = [(label.sequence, label.record_hash) for label in log.snapshots()]
-    yield from _snapshots(labels, first - 1)
-    checkpoints = iter([*log.checkpoints(first - 1)])
-    checkpoint = next(checkpoints, None)
-    for record in log.read(first - 1):
-        yield {"line": "record", **structs.asdict(record)}
-        if with_personal and record.personal:
-            personal = log.personal(record.sequence)
-            if personal is not None:
-                yield {"line": "personal", **structs.asdict(personal)}
-        while checkpoint is not None and checkpoint.size <= record.sequence:
-            yield {"line": "checkpoint", **structs.asdict(checkpoint)}
-            checkpoint = next(checkpoints, None)
-        yield from _snapshots(labels, record.sequence)
-    yield {"line": "head", **structs.asdict(log.head())}
+    # What belongs to one record comes in this order, and tiles after whatever ends where they begin.
+    streams = (
+        _records(log, head.sequence, with_personal),
+        _checkpoints(log, head.sequence),
+        _snapshots(log, head.sequence),
+        _tiles(log, log.first()),
+    )
+    for _, line in heapq.merge(*streams, key=itemgetter(0)):
+        yield line
+    yield {"line": "head", **structs.asdict(head)}
 
 
-def _tiles_before(log: CommandLog, first: int) -> Iterator[dict[str, Any]]:
-    """Yield the leaf hashes of records that are gone."""
-    for index in range((first - 1) // TILE_WIDTH):
+def _records(log: CommandLog, end: int, with_personal: bool) -> Iterator[Placed]:
+    for record in log.read(0, end):
+        yield record.sequence, {"line": "record", **structs.asdict(record)}
+        personal = log.personal(record.sequence) if with_personal and record.personal else None
+        if personal is not None:
+            yield record.sequence, {"line": "personal", **structs.asdict(personal)}
+
+
+def _checkpoints(log: CommandLog, end: int) -> Iterator[Placed]:
+    for one in log.checkpoints():
+        if one.size > end:
+            return
+        yield one.size, {"line": "checkpoint", **structs.asdict(one)}
+
+
+def _snapshots(log: CommandLog, end: int) -> Iterator[Placed]:
+    for label in log.snapshots():
+        if label.sequence <= end:
+            yield label.sequence, {"line": "snapshot", "sequence": label.sequence, "record_hash": label.record_hash}
+
+
+def _tiles(log: CommandLog, first: int) -> Iterator[Placed]:
+    """Yield the tiles with leaf hashes of records that are gone."""
+    for index in range((first - 2) // TILE_WIDTH + 1):
         hashes = log.tile(0, index)
         if hashes is not None:
-            yield {"line": "tile", "level": 0, "index": index, "hashes": hashes}
-
-
-def _snapshots(labels: list[tuple[int, bytes]], until: int) -> Iterator[dict[str, Any]]:
-    """Yield, and take off the list, the snapshots up to a record."""
-    while labels and labels[0][0] <= until:
-        sequence, record_hash = labels.pop(0)
-        yield {"line": "snapshot", "sequence": sequence, "record_hash": record_hash}
+            yield index * TILE_WIDTH, {"line": "tile", "level": 0, "index": index, "hashes": hashes}
 
 
 def _counted(

@@ -12,7 +12,7 @@ from marginkeep.errors import JournalStalled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from marginkeep.journal.durable import DurableHouse, Outcome, Request, Staged
+    from marginkeep.journal.durable import DurableHouse, Known, Outcome, Request, Staged
     from marginkeep.journal.snapshotting import SnapshotJob
 
 IN_FLIGHT_MAX: Final = 2
@@ -34,12 +34,12 @@ class GroupCommit:
         self._snapshot: Future[int] | None = None
         self._thread = self._begin("journal", self._run)
 
-    def submit(self, requests: Sequence[Request]) -> Future[list[Outcome]]:
-        """Apply a batch now and return the future of its outcomes, done when they are durable."""
+    def submit(self, requests: Sequence[Request], known: Known | None = None) -> Future[list[Outcome]]:
+        """Apply a batch now and return the future of its outcomes, done when they are durable; see `stage`."""
         with self._changed:
             self._require_open()
             self._changed.wait_for(lambda: len(self._waiting) < IN_FLIGHT_MAX)
-        staged = self.house.stage(requests)
+        staged = self.house.stage(requests, known)
         future: Future[list[Outcome]] = _begun()
         with self._changed:
             self._waiting.append((staged, future))

@@ -40,6 +40,8 @@ class MemoryStore:
 class MemoryLog:
     """One opening of a store; see `CommandLog` for what the methods promise."""
 
+    is_remote = False
+
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = store if store is not None else MemoryStore()
         self._epoch = 0
@@ -48,6 +50,11 @@ class MemoryLog:
     def place(self) -> str:
         """Where it is, for messages."""
         return "memory"
+
+    @property
+    def address(self) -> str:
+        """None: another process cannot open it."""
+        return ""
 
     def create(self, genesis: Genesis) -> None:
         """Make an empty journal."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 NODE_PREFIX: Final = b"\x01"
 EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
-TILES_KEPT: Final = 64
-"""Complete tiles kept in memory (512 KiB): they can be proved from before a batch with them has become durable."""
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -151,7 +149,7 @@ class MerkleTree:
 
     Parameters
     ----------
-    read_tile : (level, index) -> a complete tile as stored, or None; asked only for proofs
+    read_tile : (level, index) -> a complete tile as stored, or None; asked only for hashes within it
 
     Examples
     --------
@@ -161,7 +159,7 @@ class MerkleTree:
     '6e340b9cffb37a98'
     """
 
-    __slots__ = ("_edges", "_filled", "_frontier", "_kept", "_read_tile", "size")
+    __slots__ = ("_edges", "_filled", "_frontier", "_read_tile", "size")
 
     def __init__(self, read_tile: ReadTile) -> None:
         self._read_tile = read_tile
@@ -169,7 +167,6 @@ class MerkleTree:
         self._edges: list[list[bytes]] = [[]]
         self._frontier: list[bytes] = []
         self._filled: list[Tile] = []
-        self._kept: dict[tuple[int, int], list[bytes]] = {}
 
     @classmethod
     def restored(cls, read_tile: ReadTile, size: int, edge: Sequence[bytes]) -> MerkleTree:
@@ -226,7 +223,6 @@ class MerkleTree:
         """Turn an edge that is full into a tile, and take its root to the level above."""
         index = (self.size >> TILE_HEIGHT * (level + 1)) - 1
         self._filled.append(Tile(level, index, b"".join(self._edges[level])))
-        self._keep(level, index, self._edges[level])
         self._edges[level] = []
         if level + 1 == len(self._edges):
             self._edges.append([])
@@ -241,43 +237,22 @@ class MerkleTree:
         """Return the root over the first `size` leaves, over all where it is left out."""
         if size is None or size == self.size:
             return fold_right(self._frontier)
-        self._require(0 <= size < self.size, f"size {size}")
-        return range_root(self._hashes, 0, size)
+        if not 0 <= size < self.size:
+            raise InputError(f"size {size}: the tree has {self.size} leaves, ask within them")
+        return range_root(self.hashes, 0, size)
 
-    def inclusion_proof(self, index: int, size: int) -> list[bytes]:
-        """Return the proof that a leaf is in the tree of the first `size` leaves."""
-        self._require(0 <= index < size <= self.size, f"leaf {index} at size {size}")
-        return inclusion_path(self._hashes, index, size)
-
-    def consistency_proof(self, old: int, new: int) -> list[bytes]:
-        """Return the proof that the tree of `new` leaves begins with that of `old`."""
-        self._require(0 <= old <= new <= self.size, f"sizes {old} and {new}")
-        return consistency_path(self._hashes, old, new)
-
-    def _require(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise InputError(f"{what}: the tree has {self.size} leaves, ask within them")
-
-    def _hashes(self, level: int, first: int, count: int) -> Sequence[bytes]:
+    def hashes(self, level: int, first: int, count: int) -> Sequence[bytes]:
+        """Return hashes of one level, all within one tile, which must be stored where it is complete."""
         index, offset = divmod(first, TILE_WIDTH)
         row = self._edges[level] if index == self.size >> TILE_HEIGHT * (level + 1) else self._tile(level, index)
         return row[offset : offset + count]
 
     def _tile(self, level: int, index: int) -> list[bytes]:
-        kept = self._kept.get((level, index))
-        if kept is not None:
-            return kept
         stored = self._read_tile(level, index)
         if stored is None or len(stored) != TILE_WIDTH * HASH_BYTES:
             state = "missing" if stored is None else f"{len(stored)} bytes long"
             raise JournalCorrupt(f"tile {index} of level {level} is {state}: run `marginkeep verify`")
-        return self._keep(level, index, split_tile(stored))
-
-    def _keep(self, level: int, index: int, hashes: list[bytes]) -> list[bytes]:
-        if len(self._kept) >= TILES_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[level, index] = hashes
-        return hashes
+        return split_tile(stored)
 
 
 def _perfect_parts(row: Sequence[bytes]) -> list[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from marginkeep.errors import InputError
 
@@ -44,7 +44,7 @@ def _open_postgres(place: str) -> CommandLog:
         from marginkeep.journal.postgres_log import PostgresLog
     except ImportError as error:
         raise InputError("PostgreSQL needs psycopg: pip install 'marginkeep[postgres]'") from error
-    parts = urlsplit(place)
-    options = dict(parse_qsl(parts.query))
+    address, _, query = place.partition("?")
+    options = dict(parse_qsl(query))
     schema = options.pop("schema", SCHEMA_DEFAULT)
-    return PostgresLog(urlunsplit(parts._replace(query=urlencode(options))), schema=schema)
+    return PostgresLog(f"{address}?{urlencode(options, quote_via=quote)}", schema=schema)

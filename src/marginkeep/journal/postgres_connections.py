@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import errors
@@ -69,19 +70,22 @@ class Connections:
     Attributes
     ----------
     place : server, database and schema, without user and password
+    address : a URL with everything the connection string said
     """
 
     def __init__(self, dsn: str, schema: str) -> None:
         self.schema = require_schema_name(schema)
         try:
-            self._options = {**DEFAULTS, **conninfo_to_dict(dsn)}
+            stated = conninfo_to_dict(dsn)
         except psycopg.ProgrammingError:
             # libpq's own message would repeat a part of the string, perhaps the password.
             raise InputError(
                 "the PostgreSQL connection string cannot be read: give postgresql://user:password@host:port/database "
                 "or host=... dbname=..."
             ) from None
+        self._options = {**DEFAULTS, **stated}
         self.place = _place(self._options, schema)
+        self.address = f"postgresql://?{urlencode({**stated, 'schema': schema}, quote_via=quote)}"
         self._idle: list[psycopg.Connection[Row]] = []
         self._slots = threading.BoundedSemaphore(READERS_MAX)
 

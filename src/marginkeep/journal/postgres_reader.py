@@ -23,6 +23,8 @@ _FIELDS: Final = Record.__struct_fields__
 class PostgresReader:
     """The part of `CommandLog` that changes nothing, for several threads at once."""
 
+    is_remote = True
+
     def __init__(self, dsn: str, schema: str) -> None:
         self._connections = Connections(dsn, schema)
 
@@ -30,6 +32,11 @@ class PostgresReader:
     def place(self) -> str:
         """Server, database and schema, without user and password."""
         return self._connections.place
+
+    @property
+    def address(self) -> str:
+        """A URL that holds everything the connection string said, and the schema."""
+        return self._connections.address
 
     def genesis(self) -> Genesis | None:
         """Return what the journal starts from; None where there is no journal yet."""

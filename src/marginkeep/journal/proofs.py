@@ -233,7 +233,7 @@ def read_proof(text: bytes) -> Proof:
     try:
         proof = msgspec.json.decode(text, type=Proof)
     except msgspec.DecodeError as error:
-        raise InputError(f"the proof cannot be read ({error}): give a bundle as `marginkeep why` prints it") from error
+        raise InputError(f"the proof cannot be read ({error}): give what `marginkeep journal prove` prints") from error
     if proof.form != FORM:
         raise InputError(f"the proof has form {proof.form}, this version reads {FORM}: use the version that made it")
     return proof

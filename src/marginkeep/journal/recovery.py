@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,9 +12,9 @@ from marginkeep.clearing.event_codec import encode_events
 from marginkeep.clearing.events import RulebookAdopted
 from marginkeep.clearing.snapshot import restore_snapshot
 from marginkeep.errors import InputError, JournalCorrupt
-from marginkeep.journal.checking import checked
 from marginkeep.journal.command_log import TILE_WIDTH, CommandLog, Head
 from marginkeep.journal.merkle import MerkleTree
+from marginkeep.journal.reading_ahead import checked_tail
 from marginkeep.journal.record import genesis_hash
 from marginkeep.rulebook import read_rulebook
 from marginkeep.rulebook.reading import parse_text
@@ -158,13 +159,15 @@ def _from_genesis(log: CommandLog, genesis: Genesis) -> Restored:
 def _replay(log: CommandLog, start: Restored, head: Head, progress: Callable[[int, int], None] | None) -> None:
     """Apply what comes after the start and hold every answer against the recorded one."""
     total = head.sequence - start.head.sequence
-    for done, record in enumerate(checked(log.read(start.head.sequence, head.sequence), start.head), 1):
-        if record.kind == "command":
-            _replay_one(log, start, record)
-        start.head = Head(record.epoch, record.sequence, record.hash)
-        start.recorded_ns = record.recorded_ns
-        if progress is not None and (done % PROGRESS_RECORDS == 0 or done == total):
-            progress(done, total)
+    last = None
+    with closing(checked_tail(log, start.head, head.sequence)) as records:
+        for done, last in enumerate(records, 1):
+            if last.kind == "command":
+                _replay_one(log, start, last)
+            if progress is not None and (done % PROGRESS_RECORDS == 0 or done == total):
+                progress(done, total)
+    if last is not None:
+        start.head, start.recorded_ns = Head(last.epoch, last.sequence, last.hash), last.recorded_ns
     if (start.head.sequence, start.head.hash) != (head.sequence, head.hash):
         raise JournalCorrupt(
             f"{log.place}: the journal should end with record {head.sequence}, but the last one found is "

@@ -22,6 +22,8 @@ GENERATION: Final = 32_768
 _SELECT_WAITING: Final = """SELECT key_digest, sequence FROM records
     WHERE key_digest IS NOT NULL AND sequence > (SELECT sequence FROM keys_end)"""
 _INSERT: Final = "INSERT OR REPLACE INTO keys VALUES (?, ?)"
+# Replacing, because a generation cut short goes in again after a restart. So the table itself stops nobody from writing
+# a key twice: that a key is new to it is for `find` to tell, which `DurableHouse.stage` asks for every batch.
 _END: Final = "UPDATE keys_end SET sequence = ?"
 
 
@@ -47,7 +49,7 @@ class NewestKeys:
         return {one: newest.get(one) or waiting[one] for one in digests if one in newest or one in waiting}
 
     def require_new(self, digests: list[bytes]) -> None:
-        """Stop a writer that has not asked.
+        """Stop a writer that has not asked, as far as memory tells: `find` has read the table, nobody reads it again.
 
         Raises
         ------

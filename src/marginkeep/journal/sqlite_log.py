@@ -64,8 +64,11 @@ class SqliteLog:
     Beside the file stands `<path>.lock`, locked as long as the writer lives.
     """
 
+    is_remote = False
+
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         self.path = Path(path)
+        self.place, self.address = str(self.path), str(self.path.absolute())
         if read_only and not self.path.exists():
             raise InputError(f"{self.path} does not exist: name a journal")
         self._file = SqliteFile(self.path, read_only=read_only)
@@ -73,11 +76,6 @@ class SqliteLog:
         self._epoch = 0
         self._keys: NewestKeys | None = None
         self._file.exists()
-
-    @property
-    def place(self) -> str:
-        """Where it is, for messages."""
-        return str(self.path)
 
     # Beginning and end --------------------------------------------------------------------------------------
 

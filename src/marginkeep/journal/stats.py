@@ -81,7 +81,7 @@ def journal_stats(log: CommandLog, progress: Callable[[int, int], None] | None =
         _count(record.body, record.events, counts)
         if progress is not None and sums["records"] % 5000 == 0:
             progress(record.sequence - first + 1, head.sequence - first + 1)
-    checkpoints = list(log.checkpoints())
+    newest = log.last_checkpoint()
     return JournalStats(
         place=log.place,
         name=genesis.name,
@@ -90,8 +90,8 @@ def journal_stats(log: CommandLog, progress: Callable[[int, int], None] | None =
         first=first,
         last=head.sequence,
         stored_bytes=log.size_bytes(),
-        checkpoints=len(checkpoints),
-        checkpoint_size=checkpoints[-1].size if checkpoints else 0,
+        checkpoints=sum(1 for _ in log.checkpoints()),
+        checkpoint_size=newest.size if newest is not None else 0,
         snapshots=log.snapshots(),
         commands=dict(counts["commands"].most_common()),
         refusals=dict(counts["refusals"].most_common()),

@@ -176,7 +176,10 @@ def _only_account(log: CommandLog, sequence: int) -> str:
     if len(names) != 1:
         shown = ", ".join(names[:NAMES_SHOWN]) or "nobody"
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        raise InputError(f"record {sequence} decided about {len(names)} accounts ({shown}{more}): name one")
+        raise InputError(
+            f"record {sequence} decided about {len(names)} accounts ({shown}{more}): "
+            f"name one that it concerns, and the record with --at"
+        )
     return names[0]
 
 
@@ -275,7 +278,9 @@ class _Walker:
         state, walk, statement = self._house.state, self._walk, None
         mine = [event for event in events if self._concerns(event, held, record)]
         if not mine:
-            raise InputError(f"record {record.sequence} does not concern {self._name!r}")
+            raise InputError(
+                f"record {record.sequence} does not concern {self._name!r}: name another, or none for the last decision"
+            )
         if held is not None:
             walk.revalue(record.sequence, held, state.valuation, events)
             statement = state_account(self._name, held, _deciding(state.valuation, events, mine[0]))

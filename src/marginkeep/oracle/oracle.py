@@ -15,6 +15,7 @@ from marginkeep.rulebook.oracle_rules import MARKET_STATES, OPEN, QUALITIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from fractions import Fraction
 
     import numpy as np
     from numpy.typing import NDArray
@@ -275,6 +276,11 @@ class Oracle:
                 self._announced[line.index] = movement.announced[line.index] = (ticks, at_ns)
 
     # Asking ----------------------------------------------------------------------------------------------------
+
+    def price_of(self, number: int) -> Fraction:
+        """Return what the house takes a feed's price to be, in the reporting asset; 0 before the first."""
+        feed = self._prices[number]
+        return feed.ticks * feed.unit
 
     def waiting(self) -> tuple[list[MarketLine], list[AssetLine]]:
         """Return the lines whose latest price margin calls may name and liquidation may not use yet."""

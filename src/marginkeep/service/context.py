@@ -30,7 +30,7 @@ class ServiceContext:
     feed : what has become durable
     clock : nanoseconds UTC
     log : the journal; its documents keep keys, proposals and cursors
-    parts : what rooms of the service keep here by name: ``keys``, ``limits``, ``proposals``, ``notifications`` ...
+    parts : what rooms of the service keep here by name: ``access``, ``keys``, ``proposals``, ``notifications`` ...
     """
 
     settings: Settings

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from marginkeep.service.access.addresses import group_of
 from marginkeep.service.wire.problems import PROBLEM_TYPE, Problem
 
 if TYPE_CHECKING:
     from asyncio import Transport
+    from collections.abc import Iterable
 
     from marginkeep.service.operations.settings import ServerSettings
 
@@ -30,10 +32,12 @@ class BoundedProtocol(HttpToolsProtocol):
     ----------
     patience : seconds that a client has to send a request's head, to end a body that nobody reads, to take an answer
     connections_max : connections in all; beyond, the one that has been idle longest gives way
+    connections_per_address : of one address; beyond, the one of its own that has been idle longest gives way
     """
 
     patience: ClassVar[float] = 10.0
     connections_max: ClassVar[int] = 4_096
+    connections_per_address: ClassVar[int] = 2_048
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to watch over a connection; refuse it where all others are at work."""
@@ -43,8 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unsent = 0
         self._problem = Problem("bad_request", "this is no HTTP request that can be read")
         self._watch = self.loop.call_later(self.patience / LOOKS, self._look)
-        if len(self.connections) > self.connections_max and not self._make_room():
-            self._refuse(Problem("overloaded", f"{self.connections_max} connections are at work: retry", retry_after=1))
+        self._require_place()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
@@ -115,9 +118,22 @@ class BoundedProtocol(HttpToolsProtocol):
             self._problem = Problem("too_large", _TOO_LARGE)
             raise ValueError(_TOO_LARGE)
 
-    def _make_room(self) -> bool:
+    def _require_place(self) -> None:
+        """Refuse the connection where those of all, or those of its address, are too many and all at work."""
+        if len(self.connections) > self.connections_max:
+            if not self._make_room(self.connections):
+                words = f"{self.connections_max} connections are at work: retry"
+                self._refuse(Problem("overloaded", words, retry_after=1))
+        elif len(self.connections) > self.connections_per_address:  # to count them takes a while: only where it may be
+            address = _address_of(self)
+            same = [one for one in self.connections if _address_of(one) == address]
+            if len(same) > self.connections_per_address and not self._make_room(same):
+                words = f"{self.connections_per_address} connections of one address are at work: close some"
+                self._refuse(Problem("too_many_requests", words, retry_after=1))
+
+    def _make_room(self, among: Iterable[Any]) -> bool:
         """Close the connection that has been idle longest; tell whether there was one."""
-        idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one._may_give_way(self)]
+        idle = [one for one in among if isinstance(one, BoundedProtocol) and one._may_give_way(self)]
         if idle:
             min(idle, key=lambda one: one._since).transport.abort()
         return bool(idle)
@@ -166,8 +182,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def protocol_for(server: ServerSettings) -> type[BoundedProtocol]:
     """Return the protocol with the bounds of some settings."""
-    bounds: dict[str, Any] = {"patience": server.patience_seconds, "connections_max": server.connections_max}
+    most = server.connections_max
+    bounds: dict[str, Any] = {
+        "patience": server.patience_seconds,
+        "connections_max": most,
+        # A proxy's address is one for all: it has to count them itself.
+        "connections_per_address": most if server.behind_tls else server.connections_per_address,
+    }
     return type("ServiceProtocol", (BoundedProtocol,), bounds)
+
+
+def _address_of(connection: Any) -> str:
+    """Return what connections, of any protocol, are counted under."""
+    return group_of(connection.client[0]) if connection.client else ""
 
 
 _TOO_LARGE: Final = f"a request's head has at most {HEADERS_MAX} headers and {HEAD_BYTES_MAX} bytes"

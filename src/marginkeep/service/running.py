@@ -212,7 +212,8 @@ def _genesis(settings: Settings, clock: Callable[[], int]) -> Genesis:
     """Return what a new journal starts from."""
     if not settings.rules:
         raise InputError(
-            f"{settings.journal.place} holds no journal yet, and rules is empty: name the rulebook file to begin with"
+            f"{settings.journal.place} holds no journal yet, and rules is empty: name the rulebook file to begin with "
+            "(--rules FILE)"
         )
     path = Path(settings.rules)
     load_rulebook(path)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from marginkeep.errors import InputError, JournalError, JournalStalled
+from marginkeep.errors import InputError, JournalStalled
 from marginkeep.journal.durable import check_request
 from marginkeep.service.feed import Entry, Feed
 from marginkeep.service.operations.halting import words_for_callers
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from marginkeep.errors import MarginkeepError
-    from marginkeep.journal.durable import Outcome, Request
+    from marginkeep.journal.durable import Known, Outcome, Request
     from marginkeep.journal.group_commit import GroupCommit
 
 QUEUE_MAX: Final = 10_000
@@ -88,6 +89,7 @@ class Writer:
         self._in_flight = 0
         self._task: asyncio.Task[None] | None = None
         self._draining = False
+        self._asking = ThreadPoolExecutor(1, "keys")
 
     def start(self) -> None:
         """Begin to work."""
@@ -101,6 +103,7 @@ class Writer:
         if self._task is not None:
             await asyncio.wait([self._task])
         await asyncio.to_thread(self.commits.close)
+        self._asking.shutdown()
 
     @property
     def state(self) -> Literal["starting", "running", "stopping"]:
@@ -112,11 +115,11 @@ class Writer:
     async def submit(
         self, requests: Sequence[Request], *, deadline: Deadline | None = None, protective: bool = False
     ) -> list[Outcome]:
-        """Apply requests together and return their outcomes once durable.
+        """Apply requests in order, in pieces that fit a batch, and return their outcomes once all are durable.
 
         Parameters
         ----------
-        deadline : shared by the pieces of one larger whole, which is begun or not begun
+        deadline : of the whole, which is begun or not begun
         protective : they are no new risk, and find room where that finds none
 
         Raises
@@ -124,18 +127,25 @@ class Writer:
         Problem : ``bad_request`` for what cannot be recorded, ``overloaded`` where the queue is full, ``expired`` where
             the deadline passes before their turn, ``halted`` where the journal is in trouble or the service is stopping
         """
+        if not requests:
+            return []
         if self._draining or self.house.trouble is not None:
             raise Problem("halted", self._why_halted())
         _check(requests)
         self.require_room(len(requests), protective=protective)
-        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         began = perf_counter()
-        self._queue.append((requests, future, deadline))
-        self.waiting_requests += len(requests)
-        self._arrived.set()
-        outcomes = await future
+        starts = range(0, len(requests), BATCH_REQUESTS_MAX)
+        pieces = [self._queue_up(requests[start : start + BATCH_REQUESTS_MAX], deadline) for start in starts]
+        outcomes = [outcome for piece in await asyncio.gather(*pieces) for outcome in piece]
         self.observer.answered(perf_counter() - began)
         return outcomes
+
+    def _queue_up(self, piece: Sequence[Request], deadline: Deadline | None) -> asyncio.Future[list[Outcome]]:
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._queue.append((piece, future, deadline))
+        self.waiting_requests += len(piece)
+        self._arrived.set()
+        return future
 
     def require_room(self, count: int, *, protective: bool = False) -> None:
         """Refuse more requests than may wait.
@@ -186,9 +196,7 @@ class Writer:
             self._arrived.clear()
             while self._queue:
                 await self._wait_for_room()
-                requests, waiting = self._take()
-                if requests:
-                    self._submit(requests, waiting)
+                await self._begin(self._take())
                 await asyncio.sleep(0)
             if self._draining:
                 await self._wait_for_room(all_of_it=True)
@@ -199,42 +207,54 @@ class Writer:
             self._room.clear()
             await self._room.wait()
 
-    def _take(self) -> tuple[list[Request], list[tuple[int, asyncio.Future[list[Outcome]]]]]:
-        """Take as many waiting groups as fit one batch, at least one; those whose time has passed are refused."""
-        requests: list[Request] = []
-        waiting: list[tuple[int, asyncio.Future[list[Outcome]]]] = []
-        while self._queue and (not requests or len(requests) + len(self._queue[0][0]) <= BATCH_REQUESTS_MAX):
-            group, future, deadline = self._queue.popleft()
-            self.waiting_requests -= len(group)
-            if deadline is not None:
-                if deadline.has_passed(self._clock()) and not self._has_recorded(group):
-                    _end([(len(group), future)], Problem("expired", _TOO_LATE))
-                    continue
-                deadline.begun = True
-            requests.extend(group)
-            waiting.append((len(group), future))
-        return requests, waiting
+    def _take(self) -> list[_Waiting]:
+        """Take as many waiting groups as fit one batch, at least one."""
+        taken: list[_Waiting] = []
+        count = 0
+        while self._queue and (not taken or count + len(self._queue[0][0]) <= BATCH_REQUESTS_MAX):
+            taken.append(self._queue.popleft())
+            count += len(taken[-1][0])
+        self.waiting_requests -= count
+        return taken
 
-    def _has_recorded(self, group: Sequence[Request]) -> bool:
-        """Tell whether a late group may pass: it is answered what is recorded, or meets the journal's trouble."""
+    async def _begin(self, groups: Sequence[_Waiting]) -> None:
+        """Refuse the groups whose time has passed, and apply the others."""
         try:
-            return self.house.has_recorded(group)
-        except JournalError:
-            return True
-
-    def _submit(self, requests: list[Request], waiting: list[tuple[int, asyncio.Future[list[Outcome]]]]) -> None:
-        began = perf_counter()
-        try:
-            durable = asyncio.wrap_future(self.commits.submit(requests))
+            known = await self._look_up([request for group, _, _ in groups for request in group])
+            in_time = [one for one in groups if self._is_in_time(one, known)]
+            if in_time:
+                self._submit(in_time, known)
         except Exception as error:
             # A defect, or earlier trouble: the durable house accepts nothing more, and all who come are told the same.
             if error is not self.house.trouble:
                 _log.critical("a batch could not be applied", error=repr(error), exc_info=True)
                 self.house.halt(JournalStalled(f"{self.house.log.place}: a batch could not be applied ({error!r})"))
-            self._fail(waiting)
+            self._fail([(len(group), future) for group, future, _ in groups])
             self.feed.publish(())
             self.observer.failed()
-            return
+
+    async def _look_up(self, requests: Sequence[Request]) -> Known:
+        """Ask the journal for the requests' keys; a server in a thread, for a network may fall silent."""
+        if not self.house.log.is_remote:
+            return self.house.look_up(requests)
+        return await asyncio.get_running_loop().run_in_executor(self._asking, self.house.look_up, requests)
+
+    def _is_in_time(self, waiting: _Waiting, known: Known) -> bool:
+        """Tell whether a group begins; a late one does only to be answered what is recorded."""
+        group, future, deadline = waiting
+        if deadline is None:
+            return True
+        if deadline.has_passed(self._clock()) and not all(one.key and (one.actor, one.key) in known for one in group):
+            _end([(len(group), future)], Problem("expired", _TOO_LATE))
+            return False
+        deadline.begun = True
+        return True
+
+    def _submit(self, groups: Sequence[_Waiting], known: Known) -> None:
+        requests = [request for group, _, _ in groups for request in group]
+        waiting = [(len(group), future) for group, future, _ in groups]
+        began = perf_counter()
+        durable = asyncio.wrap_future(self.commits.submit(requests, known))
         self._in_flight += 1
         applied = perf_counter()
         durable.add_done_callback(lambda done: self._landed(done, requests, waiting, applied))

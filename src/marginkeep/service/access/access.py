@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from marginkeep.client.signing import IDEMPOTENCY
-from marginkeep.service.access.addresses import address_of, failing_group
+from marginkeep.service.access.addresses import address_of, group_of
 from marginkeep.service.access.audit_notes import RefusedSignIns
 from marginkeep.service.access.key_requests import beside
 from marginkeep.service.access.key_store import KeyStore
@@ -16,7 +16,13 @@ from marginkeep.service.access.proposals import Proposals
 from marginkeep.service.access.rate_limits import RateLimits, Spent
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.access.sealing import Seal
-from marginkeep.service.access.signatures import UNAUTHENTICATED, RefusedSignIn, SignatureDesk, read_headers
+from marginkeep.service.access.signatures import (
+    MILLISECOND_NS,
+    UNAUTHENTICATED,
+    RefusedSignIn,
+    SignatureDesk,
+    read_headers,
+)
 from marginkeep.service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -32,7 +38,6 @@ FAILURES_BURST: Final = 100
 
 PUBLIC_RATE: Final = 200
 PUBLIC_BURST: Final = 400
-MILLISECOND_NS: Final = 10**6
 
 IDEMPOTENCY_MAX: Final = 128
 """Characters of an idempotency key, as in the journal."""
@@ -86,7 +91,7 @@ class Access:
         Problem : it is not let in
         """
         address = address_of(scope)
-        group = failing_group(address)
+        group = group_of(address)
         exhausted = self._failures.look(group, "failures", self._clock()) < 1
         try:
             stated = read_headers(headers)
@@ -114,7 +119,7 @@ class Access:
 
     def charge_stranger(self, scope: Mapping[str, Any], weight: int = 1) -> Spent:
         """Take a weight out of the bucket of an address that asks what everybody may."""
-        spent = self._public.spend(failing_group(address_of(scope)), "public", weight, self._clock())
+        spent = self._public.spend(group_of(address_of(scope)), "public", weight, self._clock())
         if not spent.granted:
             raise TooManyRequests(spent, "public")
         return spent
@@ -129,7 +134,7 @@ class Access:
 
 
 def open_access(context: ServiceContext, seal: Seal | None = None) -> Access:
-    """Make the door of a service and put it among its parts: ``access``, ``keys``, ``limits`` and ``proposals``.
+    """Make the door of a service and put it among its parts: ``access``, ``keys``, ``proposals`` and ``seal``.
 
     Those that have `start` and `stop` are started once the writer runs and before anybody is served.
 
@@ -145,7 +150,7 @@ def open_access(context: ServiceContext, seal: Seal | None = None) -> Access:
     submit = partial(context.writer.submit, protective=True)
     keys = KeyStore(context.log, submit, context.clock, seal, beside(context.log, REQUESTS_ENDING))
     access = Access(keys, RefusedSignIns(context.writer.submit), context.settings.access, context.clock)
-    context.parts.update(seal=seal, access=access, keys=keys, limits=access.limits, proposals=Proposals(context, keys))
+    context.parts.update(seal=seal, access=access, keys=keys, proposals=Proposals(context, keys))
     return access
 
 

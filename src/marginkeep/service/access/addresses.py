@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Network = IPv4Network | IPv6Network
 
 NETWORKS_MAX: Final = 64
+GROUPS_REMEMBERED: Final = 8_192
 
 
 def read_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -64,8 +66,9 @@ def address_of(scope: Mapping[str, Any]) -> str:
     return "" if address is None else str(address)
 
 
-def failing_group(text: str) -> str:
-    """Return what failures are counted under: the address, for IPv6 its /64, which one caller has to itself."""
+@lru_cache(GROUPS_REMEMBERED)
+def group_of(text: str) -> str:
+    """Return what strangers are counted under: the address, for IPv6 its /64, which one caller has to itself."""
     address = read_address(text)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, 64), strict=False))

@@ -12,7 +12,6 @@ from marginkeep.service.demo.people import (
     BOTS,
     DOLLAR,
     MAKER,
-    MARKETS,
     USD,
     YOU,
     bids,
@@ -124,6 +123,3 @@ class DemoMarket:
         if self._rested > _YOUR_REST:
             self._was_reduced, self._rested = False, 0
             yield from enter(state, self._people[YOU])
-
-
-assert all(f"{asset}-PERP" in MARKETS for asset in START_PRICES)

@@ -31,6 +31,7 @@ from marginkeep.service.demo.market import DemoMarket
 from marginkeep.service.demo.people import YOU
 from marginkeep.service.demo.prices import STEPS_A_SECOND
 from marginkeep.service.demo.rules import DEMO_RULES
+from marginkeep.service.operations.pulse import BackgroundTask
 from marginkeep.service.wire.problems import Problem
 
 NAME: Final = "marginkeep-demo"
@@ -63,7 +64,7 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 1
 
 
-class Demo:
+class Demo(BackgroundTask):
     """A part of the service: makes the keys and runs the market.
 
     Parameters
@@ -74,13 +75,13 @@ class Demo:
     def __init__(
         self, context: ServiceContext, options: DemoOptions, secret: Callable[[int], bytes] = os.urandom
     ) -> None:
+        super().__init__()
         if not 0 <= options.accounts <= ACCOUNTS_MAX:
             raise InputError(f"the demonstration has {options.accounts} accounts: give 0 to {ACCOUNTS_MAX}")
         self.options = options
         self._context, self._secret = context, secret
         self._market = DemoMarket(options.accounts, options.seed)
         self._credentials: dict[str, Credentials] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Make the keys, open the market and let it run."""
@@ -88,13 +89,7 @@ class Demo:
         await self._make_key(VENUE_CREDENTIALS, "the venue", tuple(Scope), EVERY_ACCOUNT)
         for batch in self._market.open(self._context.state, self._context.clock()):
             await self._submit(batch)
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="demo market")
-
-    async def stop(self) -> None:
-        """Stop the market where it is."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().start()
 
     def write_credentials(self, url: str) -> list[Path]:
         """Write both keys with the service's address, in the place of an earlier demonstration's."""

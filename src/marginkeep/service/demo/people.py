@@ -13,6 +13,7 @@ from marginkeep.clearing import Bid, Command, Deposit, Trade, Withdraw, open_auc
 from marginkeep.clearing.state import State
 from marginkeep.rulebook.ladder_rules import CALLED, RUNGS
 from marginkeep.rulebook.model import INITIAL
+from marginkeep.service.demo.rules import START_PRICES
 from marginkeep.units import RATE_ONE
 
 YOU: Final = "you"
@@ -20,7 +21,7 @@ MAKER: Final = "maker"
 BOTS: Final = ("bot-amber", "bot-blue")
 USD: Final = "USD"
 DOLLAR: Final = 10**6
-MARKETS: Final = ("BTC-PERP", "ETH-PERP", "SOL-PERP")
+MARKETS: Final = tuple(f"{asset}-PERP" for asset in START_PRICES)
 
 _EQUITY_MEDIAN: Final = 3_000.0
 _EQUITY_SIGMA: Final = 1.2

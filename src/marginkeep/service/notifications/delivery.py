@@ -10,6 +10,9 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
+from marginkeep.errors import JournalError
 from marginkeep.service.notifications.endpoints import DeadLetter, wants
 from marginkeep.service.notifications.sending import Undelivered
 
@@ -23,6 +26,7 @@ QUEUE_MAX: Final = 1_000
 
 REMEMBERED_MAX: Final = 4_096
 BACKOFF: Final = 2
+_log = structlog.get_logger("marginkeep.notifications")
 
 
 class Delivery:
@@ -64,14 +68,19 @@ class Delivery:
         if self.behind or notice.sequence <= self.cursor or not wants(self.endpoint, notice):
             return
         if len(self._queue) >= QUEUE_MAX:
-            self.behind = True
-            self._queue.clear()
+            self.fall_behind()
         else:
             self._queue.append(notice)
+            self._awake.set()
+
+    def fall_behind(self) -> None:
+        """Go on from the journal, behind the cursor."""
+        self.behind = True
+        self._queue.clear()
         self._awake.set()
 
     def offer_extra(self, notice: Notice) -> bool:
-        """Queue a notice that does not move the cursor: a watched level, or a dead letter once more."""
+        """Queue a notice that does not move the cursor: what no record stands behind, or a dead letter once more."""
         if len(self._extra) >= QUEUE_MAX:
             return False
         self._extra.append(notice)
@@ -94,15 +103,23 @@ class Delivery:
         while True:
             await self._awake.wait()
             self._awake.clear()
-            while self._extra:
-                await self._deliver(self._extra[0])
-                self._extra.popleft()
-            if self.behind:
-                await self._catch_up()
-            while self._queue and not self._extra:
-                await self._deliver_next()
-            if self._queue or self._extra or self.behind:
-                self._awake.set()
+            try:
+                await self._deliver_what_waits()
+            except JournalError as error:
+                _log.error("the journal could not be read", endpoint=self.endpoint.id, error=str(error))
+                self.fall_behind()
+                await asyncio.sleep(self._wait(1))
+
+    async def _deliver_what_waits(self) -> None:
+        while self._extra:
+            await self._deliver(self._extra[0])
+            self._extra.popleft()
+        if self.behind:
+            await self._catch_up()
+        while self._queue and not self._extra:
+            await self._deliver_next()
+        if self._queue or self._extra or self.behind:
+            self._awake.set()
 
     async def _deliver_next(self) -> None:
         notice = self._queue[0]

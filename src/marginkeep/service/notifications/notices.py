@@ -9,8 +9,9 @@ import msgspec
 from marginkeep.clearing import events as e
 from marginkeep.clearing.loss_events import Deleveraged, LossCovered, LossSocialised
 from marginkeep.liquidation.position_limits import owner_of
-from marginkeep.rulebook.oracle_rules import MARKET_STATES
+from marginkeep.rulebook.oracle_rules import MARKET_STATES, OPEN
 from marginkeep.service.access.scopes import EVERY_ACCOUNT
+from marginkeep.service.notifications.templates import FIELDS
 from marginkeep.service.wire.amounts import units_of
 from marginkeep.service.wire.audience import accounts_in, owners_view, public_view
 from marginkeep.service.wire.events import wire_event
@@ -43,7 +44,7 @@ _PLAIN: Final[dict[type[e.Event], tuple[Kind, Severity, str]]] = {
     Deleveraged: ("deleveraging", "critical", "Deleveraged"),
     LossSocialised: ("loss", "critical", "Loss shared by holders"),
     LossCovered: ("loss", "critical", "Loss covered"),
-    e.Halted: ("halt", "critical", "Halted by the self-check"),
+    e.Halted: ("halt", "critical", "Halted by the audit of the watch"),
     e.MarketHeld: ("halt", "warning", "Market held"),
     e.PriceAnnounced: ("oracle", "info", "Price announced"),
     e.RulebookAdopted: ("rulebook", "info", "Rulebook adopted"),
@@ -75,8 +76,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     def fields(self) -> dict[str, str]:
         """Return what a template may name."""
-        names = ("id", "kind", "severity", "account", "sequence", "recorded_ns", "title", "text")
-        return {name: str(getattr(self, name)) for name in names}
+        return {name: str(getattr(self, name)) for name in FIELDS}
 
 
 def notices_of(entry: Entry, rulebook: Rulebook, listening: Collection[str]) -> list[Notice]:
@@ -94,9 +94,26 @@ def notices_of(entry: Entry, rulebook: Rulebook, listening: Collection[str]) -> 
     return found
 
 
+def notice_of_trouble(words: str, owner: str, sequence: int, now_ns: int) -> Notice:
+    """Return what an owner is told when nothing more is accepted; no record says so, as none can be written."""
+    return Notice(
+        id=f"{sequence}-halt",
+        sequence=sequence,
+        recorded_ns=now_ns,
+        owner=owner,
+        kind="halt",
+        severity="critical",
+        account="",
+        title="Nothing new is accepted",
+        text=f"{words[:1].upper()}{words[1:]}.",
+    )
+
+
 def _label(event: e.Event) -> tuple[Kind, Severity, str] | None:
     if isinstance(event, e.OracleChanged):
         return _oracle_label(event)
+    if isinstance(event, e.MarketHeld) and event.state == MARKET_STATES[OPEN]:
+        return "halt", "info", "Hold ended"
     return _PLAIN.get(type(event))
 
 
@@ -104,8 +121,8 @@ def _oracle_label(event: e.OracleChanged) -> tuple[Kind, Severity, str]:
     """Tell a circuit breaker from a price in doubt, and worse from better."""
     if event.what != "market":
         return "oracle", "warning", f"Oracle: {event.what} of {event.name}"
-    worse = event.after in MARKET_STATES and MARKET_STATES.index(event.after) > 0
-    return "breaker", "critical" if worse else "info", f"Circuit breaker: {event.name}"
+    better = MARKET_STATES.index(event.after) < MARKET_STATES.index(event.before)
+    return "breaker", "info" if better else "critical", f"Circuit breaker: {event.name}"
 
 
 def _audiences(
@@ -156,7 +173,11 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any], str], str]]] = {
         f"health afterwards {w['health_after']} {money} at the target level."
     ),
     "Halted": lambda w, _: f"Only commands that reduce risk are accepted: {w['report']}.",
-    "MarketHeld": lambda w, _: f"{w['market'] or 'Every market'} is held at {w['state']}.",
+    "MarketHeld": lambda w, _: (
+        f"The operator holds {w['market'] or 'every market'} at {w['state']}."
+        if w["state"] != MARKET_STATES[OPEN]
+        else f"The operator no longer holds {w['market'] or 'every market'}."
+    ),
     "OracleChanged": lambda w, _: f"{w['name']}: {w['what']} from {w['before']} to {w['after']}: {w['why']}.",
     "RulebookAdopted": lambda w, _: f"The rulebook with hash {w['after']} is in force.",
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from marginkeep.errors import InputError, JournalError
+from marginkeep.errors import FencedOut, InputError, JournalError
 from marginkeep.service.access.scopes import EVERY_ACCOUNT
 from marginkeep.service.notifications.delivery import Delivery
 from marginkeep.service.notifications.endpoints import (
@@ -25,10 +25,12 @@ from marginkeep.service.notifications.endpoints import (
     Endpoint,
     Preferences,
     check_endpoint,
+    wants,
 )
 from marginkeep.service.notifications.levels import Levels
-from marginkeep.service.notifications.notices import Notice, notices_of
+from marginkeep.service.notifications.notices import Notice, notice_of_trouble, notices_of
 from marginkeep.service.notifications.sending import Sender, Undelivered
+from marginkeep.service.operations.halting import words_for_callers
 from marginkeep.service.stream.hub import PAGE_RECORDS, read_entries
 from marginkeep.service.wire.problems import Problem
 
@@ -101,8 +103,13 @@ class Notifications:
         for endpoint in [*self._configured(), *endpoints]:
             cursor = cursors.get(endpoint.id, _Cursor(endpoint.start))
             self._serve(endpoint, cursor)
-        jobs = (("notices", self._spread()), ("cursors", self._save_often()), ("levels", self._look_often()))
-        self._tasks = [asyncio.create_task(job, name=name) for name, job in jobs]
+        jobs = {
+            "notices": self._spread(),
+            "trouble": self._tell_of_trouble(),
+            "cursors": self._save_often(),
+            "levels": self._look_often(),
+        }
+        self._tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
 
     async def stop(self) -> None:
         """Stop delivering, and save how far each endpoint has come."""
@@ -248,7 +255,10 @@ class Notifications:
 
     async def _forget(self, name: str) -> None:
         self.dead.pop(name, None)
-        await asyncio.to_thread(self.context.log.delete_document, DEAD_LETTER, name)
+        try:
+            await asyncio.to_thread(self.context.log.delete_document, DEAD_LETTER, name)
+        except JournalError as error:
+            _log.error("a dead letter could not be deleted", name=name, error=str(error))
 
     # The feed -----------------------------------------------------------------------------------------------------
 
@@ -258,12 +268,11 @@ class Notifications:
         while True:
             await feed.wait(self.last)
             entries = feed.since(self.last)
-            if entries is None:
+            if entries is None:  # more has happened at once than the ring keeps
                 self.last = feed.last
                 for delivery in self.deliveries.values():
-                    delivery.behind = True
-                continue
-            for entry in entries:
+                    delivery.fall_behind()
+            for entry in entries or ():
                 self._offer(entry)
             self._moved.set()
             await asyncio.sleep(0)
@@ -275,6 +284,19 @@ class Notifications:
         for notice in notices_of(entry, self.context.rulebook, self._by_owner):
             for delivery in self.deliveries.values() if notice.public else self._by_owner[notice.owner]:
                 delivery.offer(notice)
+
+    async def _tell_of_trouble(self) -> None:
+        """Tell everybody when nothing more is accepted, unless the house goes on elsewhere."""
+        durable = self.context.durable
+        while (trouble := durable.trouble) is None:
+            await self.context.feed.published()
+        if isinstance(trouble, FencedOut):
+            return
+        words = words_for_callers(trouble, self.context.log.place)
+        for delivery in self.deliveries.values():
+            notice = notice_of_trouble(words, delivery.endpoint.owner, durable.durable.sequence, self.clock())
+            if wants(delivery.endpoint, notice):
+                delivery.offer_extra(notice)
 
     async def page(self, after: int) -> list[tuple[int, list[Notice]]]:
         """Return the next entries after a sequence with their notices; endpoints that are equally far share them.

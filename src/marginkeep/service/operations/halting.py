@@ -14,6 +14,7 @@ import structlog
 
 from marginkeep.errors import FencedOut, InvariantViolation, JournalStalled, MarginkeepError
 from marginkeep.journal.recovery import restore
+from marginkeep.service.operations.pulse import BackgroundTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ def word_for(trouble: MarginkeepError) -> str:
     return "self_check" if isinstance(trouble, InvariantViolation) else "journal"
 
 
-class Halting:
+class Halting(BackgroundTask):
     """Waits for trouble, which comes once.
 
     Attributes
@@ -54,19 +55,9 @@ class Halting:
     """
 
     def __init__(self, context: ServiceContext) -> None:
+        super().__init__()
         self._context = context
         self.end: Callable[[], None] = lambda: None
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to wait."""
-        self._task = asyncio.create_task(self._run(), name="halting")
-
-    async def stop(self) -> None:
-        """Stop waiting."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         context = self._context

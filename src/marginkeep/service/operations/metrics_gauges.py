@@ -73,7 +73,7 @@ class StateCollector(Collector):
         labels = ["version", "rulebook", "rulebook_hash"]
         stated = (__version__, state.rulebook.name, state.rulebook_hash)
         yield _table("build", "What runs", labels, [(stated, 1)])
-        yield _gauge("halted", "1 = the self-check found a contradiction", bool(state.halted))
+        yield _gauge("halted", "1 = the audit of the watch has found a contradiction", bool(state.halted))
         yield _gauge("house_time_seconds", "The house's time, Unix", _seconds(state.now_ns))
         yield _gauge("accounts", "Accounts", len(state.names))
         rungs = Tally(ill.rung for ill in state.ill.values())

@@ -9,10 +9,12 @@ from typing import Any, Final
 import structlog
 
 from marginkeep.service.operations.observing import Observer
+from marginkeep.service.wire.answers import SEQUENCE
+from marginkeep.service.wire.bodies import CORRELATION_HEADER
+from marginkeep.service.wire.openapi import TEXT_MAX
 
-SEQUENCE_HEADER: Final = b"marginkeep-sequence"
-CORRELATION_HEADER: Final = b"correlation-id"
-CORRELATION_MAX: Final = 128
+_SEQUENCE: Final = SEQUENCE.encode()
+_CORRELATION: Final = CORRELATION_HEADER.encode()
 NO_ANSWER: Final = 499
 """Written for a caller who has hung up before an answer."""
 
@@ -88,7 +90,7 @@ class _Answer:
         if kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
             for name, text in message.get("headers", ()):
-                if name == SEQUENCE_HEADER:
+                if name == _SEQUENCE:
                     self.sequence = text
         elif kind == "websocket.accept":
             self.status = 101
@@ -99,7 +101,7 @@ class _Answer:
 
 def _correlation(scope: Any) -> str:
     for name, text in scope["headers"]:
-        if name == CORRELATION_HEADER:
-            shown: str = text.decode("latin-1")[:CORRELATION_MAX]
+        if name == _CORRELATION:
+            shown: str = text.decode("latin-1")[:TEXT_MAX]
             return shown if shown.isprintable() else ""
     return ""

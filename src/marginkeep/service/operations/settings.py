@@ -56,6 +56,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     connections_max: Annotated[
         int, _at_least(1, "connections in all, streams included; beyond, the one idle longest gives way, or 503")
     ] = 4_096
+    connections_per_address: Annotated[
+        int,
+        _at_least(1, "connections of one address, or IPv6 /64; beyond, its idlest gives way, or 429; not behind_tls"),
+    ] = 2_048
     patience_seconds: Annotated[
         float, _at_least(0.1, "how long a client may take to send a request's head, or its body, or to take an answer")
     ] = 10.0

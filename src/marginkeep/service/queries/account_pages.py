@@ -10,7 +10,7 @@ import base64
 import binascii
 from bisect import bisect_right
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from marginkeep.book.scan import KERNEL_FROM
 from marginkeep.liquidation.deleveraging_order import falling
 from marginkeep.rulebook.ladder_rules import HEALTHY, RUNGS
 from marginkeep.rulebook.model import CALL, INITIAL, MAINTENANCE
+from marginkeep.service.queries.account_views import Status
 from marginkeep.service.wire.problems import Problem
 from marginkeep.units import format_ratio
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.int64]
 
-STATUSES: Final = ("healthy", "reduce_only", "margin_call", "liquidatable", "bankrupt")
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 """As in a statement, best first."""
 
 FACTOR_DECIMALS: Final = 9
@@ -49,7 +50,7 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     requirement: str
     health: str
     health_factor: str | None
-    status: Literal["healthy", "reduce_only", "margin_call", "liquidatable", "bankrupt"]
+    status: Status
     rung: str
 
 

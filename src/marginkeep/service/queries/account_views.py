@@ -130,10 +130,10 @@ def account_view(state: State, name: str, places: Mapping[tuple[int, bool], Plac
     account = state.book.read(index)
     stated = state_account(name, account, state.valuation)
     ill = state.ill.get(name)
-    plain = {field: getattr(stated, field) for field in _SAME}
+    same = {field: getattr(stated, field) for field in AccountStatement.__slots__ if field not in _OTHERWISE}
     return AccountView(
         account=name,
-        **plain,
+        **same,
         rung=RUNGS[ill.rung if ill is not None else HEALTHY],
         since_ns=ill.since_ns if ill is not None else 0,
         call=_call(state, name, account),
@@ -145,11 +145,8 @@ def account_view(state: State, name: str, places: Mapping[tuple[int, bool], Plac
     )
 
 
-_SAME: Final = (
-    *("mode", "equity", "collateral", "initial_margin", "maintenance_margin", "health", "health_initial"),
-    *("health_factor", "margin_ratio", "leverage", "status"),
-)
-"""What the view takes over from the statement as it is."""
+_OTHERWISE: Final = ("id", "positions", "why")
+"""What the view tells in its own way; the rest of the statement it takes over as it is."""
 
 
 def balances_of(state: State, account: Account) -> dict[str, str]:

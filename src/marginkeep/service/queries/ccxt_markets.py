@@ -13,8 +13,8 @@ from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.model import INITIAL, MAINTENANCE
 from marginkeep.service.queries.ccxt_symbols import symbols_of
 from marginkeep.service.queries.ccxt_views import moment
-from marginkeep.service.queries.market_views import market_view
-from marginkeep.units import RATE_ONE, format_exact, format_units
+from marginkeep.service.queries.market_views import RATE_DECIMALS, market_view, rate_text
+from marginkeep.units import RATE_ONE, format_exact
 
 if TYPE_CHECKING:
     from marginkeep.clearing.state import State
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from marginkeep.rulebook.model import Market, Tier
 
 Structure = dict[str, Any]
-
-RATE_DECIMALS: Final = 9
 
 
 def market(state: State, table: MarketTable) -> Structure:
@@ -89,7 +87,7 @@ def leverage_tiers(rulebook: Rulebook, name: str) -> list[Structure]:
 def _tier(
     rules: Market, symbol: str, currency: str, number: int, tier: Tier, factor: Fraction, bound: Fraction | None
 ) -> Structure:
-    rates = {name: format_units(tier.rates[level], RATE_DECIMALS) for name, level in _LEVELS.items()}
+    rates = {name: rate_text(tier.rates[level]) for name, level in _LEVELS.items()}
     return {
         "tier": number,
         "symbol": symbol,
@@ -122,7 +120,7 @@ def margin_mode(rulebook: Rulebook, name: str, mode: str) -> Structure:
 
 
 def _rate(rate: int) -> Decimal:
-    return Decimal(format_units(rate, RATE_DECIMALS))
+    return Decimal(rate_text(rate))
 
 
 def _leverage(initial: int) -> Decimal | None:

@@ -19,8 +19,7 @@ from marginkeep.rulebook.grid import exact_text
 from marginkeep.rulebook.model import INITIAL
 from marginkeep.service.queries.account_views import PositionView, positions_of
 from marginkeep.service.queries.ccxt_symbols import symbols_of
-from marginkeep.service.queries.market_views import funding_view, market_view
-from marginkeep.service.wire.amounts import units_of
+from marginkeep.service.queries.market_views import funding_view, market_view, rate_text
 from marginkeep.units import floor_div
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ def funding_rate(state: State, market: MarketTable, now_ns: int) -> Structure:
     machine = state.funding_machines.get(market.index)
     interest = None
     if machine is not None and machine.due_ns is not None:
-        interest = number(units_of(state.rulebook).grid("rate", "").format(machine.predicted(state.now_ns).interest))
+        interest = number(rate_text(machine.predicted(state.now_ns).interest))
     hours = None if funding.interval_ns is None else f"{floor_div(funding.interval_ns, HOUR_NS)}h"
     return {
         "info": {"market": market.name, **msgspec.to_builtins(funding)},

@@ -12,7 +12,7 @@ from marginkeep.clearing.events import Event, Rejected
 from marginkeep.liquidation.position_limits import owner_of
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.wire.amounts import units_of
-from marginkeep.service.wire.audience import AUCTIONS, accounts_in, owners_in, owners_view, public_view
+from marginkeep.service.wire.audience import AUCTIONS, accounts_in, seen_by_owners
 from marginkeep.service.wire.event_schemas import AnyEvent
 from marginkeep.service.wire.events import wire_event
 
@@ -91,9 +91,7 @@ def _seen(event: Event, actor: str, caller: Caller) -> Event | None:
         return event if actor == caller.key else None
     if isinstance(event, AUCTIONS) and caller.may(Scope.LIQUIDATE):
         return event
-    if owners_in(event) & caller.accounts:
-        return owners_view(event, caller.accounts)
-    return public_view(event)
+    return seen_by_owners(event, caller.accounts)
 
 
 def concerns(event: Event, account: str) -> bool:

@@ -23,6 +23,9 @@ AnyRequest = Request[Any, Any, Any]
 PAGE_DEFAULT: Final = 100
 """Rows of a page, where the request does not say."""
 
+SEQUENCE_MAX: Final = 2**62
+"""Above what any journal counts to, and within what its columns hold."""
+
 
 def question(
     path: str,
@@ -94,6 +97,17 @@ def page_size(context: ServiceContext, limit: int) -> int:
     if not 1 <= limit <= most:
         raise Problem("bad_request", f"limit is {limit}: ask for 1 to {most}")
     return limit
+
+
+def require_sequence(name: str, number: int, what: str) -> None:
+    """Refuse a query parameter that cannot be a record's number, or 0.
+
+    Raises
+    ------
+    Problem : ``bad_request``
+    """
+    if not 0 <= number <= SEQUENCE_MAX:
+        raise Problem("bad_request", f"{name} is {number}: give {what}, or 0")
 
 
 def require_venue(request: AnyRequest, what: str) -> None:

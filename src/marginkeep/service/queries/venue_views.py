@@ -38,6 +38,7 @@ class FeedView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     price : of the sources together, before delays and limits; of a ratio without its base. None before the first
+    in_force : what the house takes it to be: after growth cap, jump limit and delay, in the reporting asset
     qualities : all that apply
     age_ns : of the newest quote in it; None before the first
     used : sources that count
@@ -50,6 +51,7 @@ class FeedView(msgspec.Struct, frozen=True, kw_only=True):
     aggregate: str
     min_sources: int
     price: str | None
+    in_force: str | None
     qualities: list[str]
     age_ns: int | None
     used: int
@@ -179,7 +181,7 @@ def oracle_view(state: State, sequence: int) -> OracleView:
 def _feed(state: State, oracle: Oracle, number: int) -> FeedView:
     rules, row = oracle.rules.feeds[number], oracle.feeds.feeds[number].tolist()
     ticks = units_of(state.rulebook).grid("feed", rules.name).format
-    seen = oracle.feeds.seen(number, state.now_ns)
+    seen, in_force = oracle.feeds.seen(number, state.now_ns), oracle.price_of(number)
     return FeedView(
         feed=rules.name,
         base=rules.base,
@@ -187,6 +189,7 @@ def _feed(state: State, oracle: Oracle, number: int) -> FeedView:
         aggregate=rules.aggregate,
         min_sources=rules.min_sources,
         price=ticks(row[INDEX]) if row[INDEX] else None,
+        in_force=exact_text(in_force) if in_force else None,
         qualities=[name for bit, name in enumerate(QUALITIES) if row[FLAGS] >> bit & 1],
         age_ns=state.now_ns - row[NEWEST_NS] if row[NEWEST_NS] else None,
         used=row[USED],

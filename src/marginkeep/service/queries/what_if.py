@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from marginkeep.book.account import SYSTEM
 from marginkeep.book.columns import MODE
+from marginkeep.book.statement import AccountStatement, state_account
 from marginkeep.clearing import commands as core
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.clearing.state import EXTERNAL
@@ -17,9 +18,9 @@ from marginkeep.liquidation.position_limits import owner_of
 from marginkeep.service.queries.account_pages import measured
 from marginkeep.service.queries.account_views import AccountView, account_view
 from marginkeep.service.queries.excerpt import Excerpt, reprice, set_prices
-from marginkeep.service.wire.amounts import DECIMAL_PATTERN, units_of
+from marginkeep.service.wire.amounts import DECIMAL_LENGTH_MAX, DECIMAL_PATTERN, units_of
 from marginkeep.service.wire.answers import refusal_problem
-from marginkeep.service.wire.commands import WIRE
+from marginkeep.service.wire.commands import NAME_LENGTH_MAX, WIRE
 from marginkeep.service.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ Change: Any = WIRE[TRIED[0]]
 for _kind in TRIED[1:]:
     Change |= WIRE[_kind]
 
-Price = Annotated[str, Meta(pattern=DECIMAL_PATTERN, max_length=60, description="price", examples=["45000"])]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Price = Annotated[
+    str, Meta(pattern=DECIMAL_PATTERN, max_length=DECIMAL_LENGTH_MAX, description="price", examples=["45000"])
+]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,25 +101,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     deficit: str
 
 
-class CaseAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """An account of a case; fields as in the statement of a case file."""
-
-    id: str
-    mode: str
-    equity: str
-    collateral: str
-    initial_margin: str
-    maintenance_margin: str
-    health: str
-    health_initial: str
-    health_factor: str | None
-    margin_ratio: str | None
-    leverage: str | None
-    status: str
-    positions: list[dict[str, str | None]]
-    why: list[str]
-
-
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What would be.
 
@@ -126,7 +110,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before, after : the accounts, at present and when all of it is done
     results : of the changes, in their order
     book_before, book_after : the whole book at present and at the stated prices
-    accounts : of a case
+    accounts : of a case, as `marginkeep case` states them
     """
 
     sequence: int
@@ -135,7 +119,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     results: list[ChangeResult] | msgspec.UnsetType = msgspec.UNSET
     book_before: Standing | msgspec.UnsetType = msgspec.UNSET
     book_after: Standing | msgspec.UnsetType = msgspec.UNSET
-    accounts: list[CaseAccount] | msgspec.UnsetType = msgspec.UNSET
+    accounts: list[AccountStatement] | msgspec.UnsetType = msgspec.UNSET
 
 
 def named_in(change: Any) -> set[str]:
@@ -219,9 +203,7 @@ def try_case(case: dict[str, Any], sequence: int) -> Answer:
     InputError : the case cannot be read, and why
     """
     from marginkeep.book.case import read_case
-    from marginkeep.book.statement import state_account
 
     read = read_case(case)
-    stated = [state_account(name, account, read.valuation) for name, account in read.accounts.items()]
-    accounts = msgspec.convert([msgspec.to_builtins(one) for one in stated], list[CaseAccount])
+    accounts = [state_account(name, account, read.valuation) for name, account in read.accounts.items()]
     return Answer(sequence=sequence, accounts=accounts)

@@ -8,7 +8,7 @@ import msgspec
 
 from marginkeep.clearing.events import Rejected
 from marginkeep.service.wire.amounts import units_of
-from marginkeep.service.wire.audience import owners_view, public_view
+from marginkeep.service.wire.audience import seen_by_owners
 from marginkeep.service.wire.event_schemas import AnyEvent
 from marginkeep.service.wire.events import wire_event
 from marginkeep.units import format_units
@@ -130,5 +130,4 @@ def _seen(event: Event, found: Why, caller: Caller) -> Event | None:
         return event
     if isinstance(event, Rejected):
         return event if found.actor == caller.key else None
-    public = public_view(event)
-    return public if public is not None else owners_view(event, caller.accounts)
+    return seen_by_owners(event, caller.accounts)

@@ -14,7 +14,15 @@ from marginkeep.errors import InputError
 from marginkeep.journal.proofs import prove_continuation
 from marginkeep.journal.why import explain
 from marginkeep.service.access.access import require_account
-from marginkeep.service.queries.question import PAGE_DEFAULT, AnyRequest, context_of, page_size, question
+from marginkeep.service.queries.question import (
+    PAGE_DEFAULT,
+    SEQUENCE_MAX,
+    AnyRequest,
+    context_of,
+    page_size,
+    question,
+    require_sequence,
+)
 from marginkeep.service.queries.why_views import WhyView, why_view
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.problems import Problem
@@ -75,8 +83,7 @@ async def list_checkpoints(
     """Answer checkpoints of more than `after` records."""
     context = context_of(request)
     rows, log = page_size(context, limit), context.log
-    if not 0 <= after < 2**62:
-        raise Problem("bad_request", f"after is {after}: give the size of a checkpoint, or 0")
+    require_sequence("after", after, "the size of a checkpoint")
     found = await asyncio.to_thread(lambda: list(islice(log.checkpoints(after), rows + 1)))
     views = [_checkpoint(one) for one in found[:rows]]
     return json_answer(CheckpointPage(checkpoints=views, next=views[-1].size if len(found) > rows else None))
@@ -110,7 +117,7 @@ def _consistency(context: ServiceContext, old: int, new: int) -> dict[str, Any]:
 
 
 def _find(context: ServiceContext, size: int) -> StoredCheckpoint:
-    if 0 < size < 2**62:
+    if 0 < size <= SEQUENCE_MAX:
         for stored in context.log.checkpoints(size - 1):
             if stored.size == size:
                 return stored
@@ -171,8 +178,7 @@ async def why(request: AnyRequest, account: FromQuery[str], sequence: FromQuery[
     """
     context, caller = context_of(request), request.user
     require_account(caller, account)
-    if not 0 <= sequence < 2**62:
-        raise Problem("bad_request", f"sequence is {sequence}: give that of a record, or 0")
+    require_sequence("sequence", sequence, "that of a record")
     if account not in context.state.index:
         raise Problem("not_found", _NOT_FOUND if not caller.acts_for_all else f"there is no account {account!r:.80}")
     explaining: Explaining = context.parts.setdefault("explaining", Explaining())

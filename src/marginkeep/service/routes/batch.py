@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from litestar import Request, post
+from litestar import post
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
@@ -14,22 +14,26 @@ from marginkeep.clearing import commands as core
 from marginkeep.journal.durable import Request as Asked
 from marginkeep.service.access.command_rules import CommandRule, are_protective, require_allowed, require_timely
 from marginkeep.service.access.scopes import Scope
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.routes.commands import check_result
 from marginkeep.service.wire.answers import command_result, json_answer, problem_result
 from marginkeep.service.wire.bodies import read_body
 from marginkeep.service.wire.commands import WIRE, DirectWireCommand
-from marginkeep.service.wire.openapi import PRINTABLE, PRINTABLE_OR_EMPTY, BatchAnswer, CheckBatchAnswer, documented
+from marginkeep.service.wire.openapi import (
+    PRINTABLE,
+    PRINTABLE_OR_EMPTY,
+    TEXT_MAX,
+    BatchAnswer,
+    CheckBatchAnswer,
+    documented,
+)
 from marginkeep.service.wire.problems import Problem
-from marginkeep.service.writer import BATCH_REQUESTS_MAX, Deadline
+from marginkeep.service.writer import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from marginkeep.journal.durable import Outcome
     from marginkeep.service.context import ServiceContext
-    from marginkeep.service.writer import Writer
-
-AnyRequest = Request[Any, Any, Any]
 
 BATCH_BODY_MAX: Final = 2**20
 """Bytes of a batch, which is larger than other requests."""
@@ -47,9 +51,9 @@ WireOrder: Any = WIRE[core.ReserveOrder]
 class BatchItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One command of a batch, with the idempotency key of its own."""
 
-    key: Annotated[str, Meta(min_length=1, max_length=128, pattern=PRINTABLE, examples=["c0ffee-1"])]
+    key: Annotated[str, Meta(min_length=1, max_length=TEXT_MAX, pattern=PRINTABLE, examples=["c0ffee-1"])]
     command: DirectWireCommand
-    correlation: Annotated[str, Meta(max_length=128, pattern=PRINTABLE_OR_EMPTY)] = ""
+    correlation: Annotated[str, Meta(max_length=TEXT_MAX, pattern=PRINTABLE_OR_EMPTY)] = ""
 
 
 class CommandBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +94,7 @@ _checks: Final = msgspec.json.Decoder(CheckBatch)
 )
 async def apply_batch(request: AnyRequest) -> ASGIResponse:
     """Apply many commands."""
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     items = (await read_body(_batches, request)).commands
     _require_size(len(items), context)
     _spend(request, (_placed(n, "commands", require_allowed, request.user, one.command) for n, one in enumerate(items)))
@@ -100,7 +104,8 @@ async def apply_batch(request: AnyRequest) -> ASGIResponse:
         for item, command in zip(items, read, strict=True)
         if isinstance(command, core.Command)
     ]
-    outcomes = iter(await _submit_all(context.writer, requests, Deadline(request.user.until_ns)))
+    deadline, protective = Deadline(request.user.until_ns), are_protective(requests)
+    outcomes = iter(await context.writer.submit(requests, deadline=deadline, protective=protective))
     rulebook, caller = context.rulebook, request.user
     results = [
         problem_result(one) if isinstance(one, Problem) else command_result(next(outcomes), one, rulebook, caller)
@@ -127,7 +132,7 @@ async def apply_batch(request: AnyRequest) -> ASGIResponse:
 )
 async def check_orders(request: AnyRequest) -> ASGIResponse:
     """Answer many pre-trade checks as dry runs."""
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     orders = (await read_body(_checks, request)).orders
     _require_size(len(orders), context)
     for number, order in enumerate(orders):
@@ -162,7 +167,7 @@ def _read_command(number: int, item: BatchItem, context: ServiceContext) -> core
 def _value(number: int, where: str, problem: Problem) -> Problem:
     """Return a refusal as a value; raise, with its place, what refuses the whole batch."""
     if problem.code != "rejected":
-        raise Problem(problem.code, f"{where}[{number}]: {problem.detail}", index=number, **problem.more)
+        raise _with_place(number, where, problem)
     return problem
 
 
@@ -171,7 +176,11 @@ def _placed(number: int, where: str, require: Any, *arguments: Any) -> Any:
     try:
         return require(*arguments)
     except Problem as problem:
-        raise Problem(problem.code, f"{where}[{number}]: {problem.detail}", index=number, **problem.more) from problem
+        raise _with_place(number, where, problem) from problem
+
+
+def _with_place(number: int, where: str, problem: Problem) -> Problem:
+    return Problem(problem.code, f"{where}[{number}]: {problem.detail}", index=number, **problem.more)
 
 
 def _require_size(count: int, context: ServiceContext) -> None:
@@ -191,21 +200,10 @@ def _spend(request: AnyRequest, rules: Iterable[CommandRule]) -> None:
 
 def _charge(request: AnyRequest, bucket: str, weight: int) -> None:
     """Take a weight out of the caller's bucket; the middleware has only charged the request as such."""
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     access = context.parts.get("access")
     if access is not None and weight > 0:
         access.charge(request.user, bucket, weight)
-
-
-async def _submit_all(writer: Writer, requests: Sequence[Asked], deadline: Deadline) -> list[Outcome]:
-    """Submit requests in an order that stays; in pieces, so that the event loop is not kept for long."""
-    protective = are_protective(requests)
-    stated: Any = {"deadline": deadline, "protective": protective}
-    writer.require_room(len(requests), protective=protective)
-    starts = range(0, len(requests), BATCH_REQUESTS_MAX)
-    pieces = [writer.submit(requests[start : start + BATCH_REQUESTS_MAX], **stated) for start in starts]
-    # Each piece is queued when its task first runs, and tasks first run in the order in which they are made.
-    return [outcome for piece in await asyncio.gather(*pieces) for outcome in piece]
 
 
 ROUTES: Final = [apply_batch, check_orders]

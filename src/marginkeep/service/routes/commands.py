@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from litestar import Request, delete, post
+from litestar import delete, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
@@ -14,6 +14,7 @@ from marginkeep.clearing.events import OrderReserved, Rejected
 from marginkeep.service.access.access import require_account
 from marginkeep.service.access.command_rules import RULES, CommandRule, are_protective, require_allowed, require_timely
 from marginkeep.service.access.scopes import Scope
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.amounts import units_of
 from marginkeep.service.wire.answers import command_answer, json_answer, refusal_problem
 from marginkeep.service.wire.bodies import asked, read_body
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 
     from marginkeep.service.context import ServiceContext
 
-AnyRequest = Request[Any, Any, Any]
-
 _RELEASE: Final = RULES[core.ReleaseOrder]
 _orders: Final = msgspec.json.Decoder(WIRE[core.ReserveOrder])
 
 
 async def send_command(request: AnyRequest, command: core.Command) -> ASGIResponse:
     """Have a command applied, and answer when it is durable."""
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     require_timely(command, context.clock())
     requests = (asked(request, command),)
     deadline = Deadline(request.user.until_ns)
@@ -49,7 +48,7 @@ def command_route(rule: CommandRule) -> HTTPRouteHandler:
     async def handler(request: AnyRequest) -> ASGIResponse:
         wire = await read_body(decoder, request)
         require_allowed(request.user, wire)
-        return await send_command(request, wire.to_command(request.app.state.context.rulebook))
+        return await send_command(request, wire.to_command(context_of(request).rulebook))
 
     name = rule.command.__name__
     return post(
@@ -129,7 +128,7 @@ async def check_order(request: AnyRequest) -> ASGIResponse:
     """Answer the pre-trade check as a dry run."""
     wire = await read_body(_orders, request)
     require_allowed(request.user, wire)
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     verdict = check_result(wire, context)
     await context.writer.settled(verdict["sequence"])
     return json_answer(verdict)

@@ -14,7 +14,14 @@ from marginkeep.journal.proofs import prove
 from marginkeep.service.access.access import require_account
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.queries.event_pages import EventPage, page_of, recent, seen_events, stored, told_of
-from marginkeep.service.queries.question import PAGE_DEFAULT, AnyRequest, context_of, page_size, question
+from marginkeep.service.queries.question import (
+    PAGE_DEFAULT,
+    AnyRequest,
+    context_of,
+    page_size,
+    question,
+    require_sequence,
+)
 from marginkeep.service.wire.amounts import units_of
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.audience import owners_in
@@ -28,7 +35,6 @@ if TYPE_CHECKING:
     from marginkeep.service.context import ServiceContext
 
 RECORD_NOT_FOUND: Final = "there is no such record among yours"
-SEQUENCE_MAX: Final = 2**62
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -76,8 +82,7 @@ async def list_events(
     """Answer durable records after one, with what the key may see in them; `account` narrows to an owner's."""
     context, caller = context_of(request), request.user
     rows = page_size(context, limit)
-    if not 0 <= after <= SEQUENCE_MAX:
-        raise Problem("bad_request", f"after is {after}: give the sequence of a record, or 0")
+    require_sequence("after", after, "the sequence of a record")
     if account:
         require_account(caller, account)
     last, found, rulebook = context.feed.last, recent(context, after), context.rulebook

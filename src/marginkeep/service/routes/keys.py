@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, structs
@@ -17,6 +17,7 @@ from marginkeep.errors import KeyReused
 from marginkeep.service.access.access import idempotency_key
 from marginkeep.service.access.keys import BOUND_SCOPES, DAY_NS, EXPIRY_DAYS_MAX, ApiKey, KeyView, view_of
 from marginkeep.service.access.scopes import Scope
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.bodies import read_body
 from marginkeep.service.wire.openapi import documented
@@ -25,9 +26,6 @@ from marginkeep.service.wire.problems import Problem
 if TYPE_CHECKING:
     from marginkeep.service.access.key_store import KeyStore
     from marginkeep.service.access.scopes import Caller
-    from marginkeep.service.context import ServiceContext
-
-AnyRequest = Request[Any, Any, Any]
 
 ID_CHARACTERS: Final = 24
 PUBLIC_PATTERN: Final = "^[A-Za-z0-9+/]{43}=$"
@@ -133,7 +131,7 @@ async def create_key(request: AnyRequest) -> ASGIResponse:
     """Make a key from a public key. Scopes transfer and risk.admin are given by the command line on the host alone."""
     wire = await read_body(_new_key, request)
     _require_network_scopes(wire.scopes)
-    now_ns = _context(request).clock()
+    now_ns = context_of(request).clock()
     key = ApiKey(
         id=_id_for(request),
         algorithm=ED25519,
@@ -160,7 +158,7 @@ async def create_key(request: AnyRequest) -> ASGIResponse:
 async def rotate_key(request: AnyRequest, key_id: FromPath[str]) -> ASGIResponse:
     """Make a key with the rights of another, which expires after an overlap; its own end of life is not put off."""
     wire = await read_body(_rotation, request)
-    store, now_ns = _store(request), _context(request).clock()
+    store, now_ns = _store(request), context_of(request).clock()
     old = _found(store, key_id)
     _require_network_scopes(old.scopes)
     if not old.is_live(now_ns) and store.get(_id_for(request)) is None:
@@ -199,13 +197,8 @@ async def revoke_key(request: AnyRequest, key_id: FromPath[str]) -> ASGIResponse
 _NO_KEY: Final = "there is no such key: list them"
 
 
-def _context(request: AnyRequest) -> ServiceContext:
-    context: ServiceContext = request.app.state.context
-    return context
-
-
 def _store(request: AnyRequest) -> KeyStore:
-    store: KeyStore = _context(request).parts["keys"]
+    store: KeyStore = context_of(request).parts["keys"]
     return store
 
 

@@ -7,9 +7,9 @@ import hmac
 import ipaddress
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, get
+from litestar import get
 from litestar.response.base import ASGIResponse
 
 from marginkeep.client.signing import KEY
@@ -19,6 +19,7 @@ from marginkeep.service.access.addresses import address_of
 from marginkeep.service.access.authentication import single_headers
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.context import ServiceContext
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.problems import Problem
 
 TEXT: Final = "text/plain; version=0.0.4"
@@ -35,13 +36,13 @@ _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
     tags=["operations"],
     media_type="text/plain",
 )
-async def metrics(request: Request[Any, Any, Any]) -> ASGIResponse:
+async def metrics(request: AnyRequest) -> ASGIResponse:
     """Answer in Prometheus' text format.
 
     Open to requests that come straight from this machine, while no proxy stands in front; else it takes the bearer
     token of `server.metrics_token`, or a signature by a key with scope audit.read.
     """
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     _require_reader(request, context)
     text = context.parts["metrics"].text()
     # A journal in trouble is what is asked about most urgently: then the answer does not wait for it.
@@ -66,7 +67,7 @@ def read_token(path: str) -> bytes:
     return token
 
 
-def _require_reader(request: Request[Any, Any, Any], context: ServiceContext) -> None:
+def _require_reader(request: AnyRequest, context: ServiceContext) -> None:
     scope, server = request.scope, context.settings.server
     headers = single_headers(scope)
     if KEY.lower() in headers:

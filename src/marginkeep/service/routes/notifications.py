@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, delete, get, post
+from litestar import delete, get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
@@ -14,18 +14,17 @@ from marginkeep.errors import InputError
 from marginkeep.service.access.access import require_account
 from marginkeep.service.access.scopes import EVERY_ACCOUNT, Caller, Scope
 from marginkeep.service.notifications.endpoints import Preferences
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.bodies import read_body
 from marginkeep.service.wire.openapi import documented
 from marginkeep.service.wire.problems import Problem
 
 if TYPE_CHECKING:
-    from marginkeep.service.context import ServiceContext
     from marginkeep.service.notifications.delivery import Delivery
     from marginkeep.service.notifications.endpoints import DeadLetter, Endpoint
     from marginkeep.service.notifications.room import Notifications
 
-AnyRequest = Request[Any, Any, Any]
 _BASE: Final = "/v1/notifications"
 PAGE_MAX: Final = 1_000
 
@@ -208,8 +207,7 @@ async def redeliver(request: AnyRequest, letter: FromPath[str]) -> ASGIResponse:
 
 
 def _room(request: AnyRequest) -> Notifications:
-    context: ServiceContext = request.app.state.context
-    room: Notifications = context.parts["notifications"]
+    room: Notifications = context_of(request).parts["notifications"]
     return room
 
 

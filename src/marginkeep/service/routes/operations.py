@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
-from litestar import Request, get
+from litestar import get
 from litestar.response.base import ASGIResponse
 
 from marginkeep import __version__
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.operations.halting import word_for
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.openapi import documented
 from marginkeep.service.wire.problems import Problem
@@ -18,7 +19,6 @@ from marginkeep.service.wire.problems import Problem
 if TYPE_CHECKING:
     from marginkeep.service.context import ServiceContext
 
-AnyRequest = Request[Any, Any, Any]
 _PUBLIC: Final = {"scope": None, "weight": 1}
 
 
@@ -101,7 +101,7 @@ async def live(request: AnyRequest) -> ASGIResponse:
 )
 async def ready(request: AnyRequest) -> ASGIResponse:
     """Answer 200 when commands are accepted, and 503 while they are not."""
-    why = why_not_ready(request.app.state.context)
+    why = why_not_ready(context_of(request))
     if why:
         raise Problem("halted", "commands that add risk are not accepted now", why=why)
     return json_answer(Readiness("ready"))
@@ -116,7 +116,7 @@ async def ready(request: AnyRequest) -> ASGIResponse:
 )
 async def tell_time(request: AnyRequest) -> ASGIResponse:
     """Answer the server's clock and the house's time."""
-    context: ServiceContext = request.app.state.context
+    context = context_of(request)
     house_ns = context.state.now_ns
     await context.writer.settled()
     return json_answer(Time(context.clock(), house_ns))
@@ -131,7 +131,7 @@ async def tell_time(request: AnyRequest) -> ASGIResponse:
 )
 async def status(request: AnyRequest) -> ASGIResponse:
     """Answer sequence, queue, rulebook and halts; where the journal is, only to the venue's own keys."""
-    return json_answer(status_of(request.app.state.context, for_venue=request.user.acts_for_all))
+    return json_answer(status_of(context_of(request), for_venue=request.user.acts_for_all))
 
 
 def status_of(context: ServiceContext, *, for_venue: bool) -> Status:

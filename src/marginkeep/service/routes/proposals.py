@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
@@ -14,14 +14,13 @@ from marginkeep.service.access.access import idempotency_key
 from marginkeep.service.access.dry_run import DryRun
 from marginkeep.service.access.proposals import Change, Proposal
 from marginkeep.service.access.scopes import Scope
+from marginkeep.service.queries.question import AnyRequest, context_of
 from marginkeep.service.wire.answers import json_answer
 from marginkeep.service.wire.bodies import read_body
 from marginkeep.service.wire.openapi import documented
 
 if TYPE_CHECKING:
     from marginkeep.service.access.proposals import Proposals
-
-AnyRequest = Request[Any, Any, Any]
 
 RULES_MAX: Final = 2**22
 BODY_MAX: Final = 5 * 2**20
@@ -174,7 +173,7 @@ async def withdraw_proposal(request: AnyRequest, proposal_id: FromPath[str]) -> 
 
 
 def _proposals(request: AnyRequest) -> Proposals:
-    proposals: Proposals = request.app.state.context.parts["proposals"]
+    proposals: Proposals = context_of(request).parts["proposals"]
     return proposals
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from litestar import WebSocket, websocket
 
+from marginkeep.service.access.authentication import CLOSE_CODES
 from marginkeep.service.access.rate_limits import RateLimits
 from marginkeep.service.access.scopes import Scope
 from marginkeep.service.stream.channels import Viewer
@@ -90,7 +91,7 @@ class _Connection:
             if isinstance(error, _Closing):
                 await self._socket.close(error.code, error.reason)
             elif isinstance(error, Problem):
-                await self._socket.close(4_000 + error.status, error.code)
+                await self._socket.close(CLOSE_CODES + error.status, error.code)
             elif error is not None and not _is_disconnect(error):
                 _log.error("a stream ended by a defect", error=repr(error))
                 await self._socket.close(FAILED, "defect")

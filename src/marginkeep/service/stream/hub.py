@@ -116,8 +116,8 @@ class StreamHub:
         return [self._bulletins.get(entry.sequence) or self._written(entry) for entry in entries]
 
     async def settled(self) -> int:
-        """Return the sequence of the state as it is now, when it is durable."""
-        sequence = self.context.durable.head.sequence
+        """Return the sequence of the state as it is now, once durable; what happens meanwhile is told by deltas."""
+        sequence: int = self.context.durable.head.sequence
         await self.context.writer.settled(sequence)
         return sequence
 

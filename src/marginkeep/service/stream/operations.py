@@ -11,6 +11,7 @@ from marginkeep.journal.durable import Request
 from marginkeep.service.access.access import require_account
 from marginkeep.service.access.command_rules import are_protective, require_allowed, require_timely
 from marginkeep.service.access.scopes import Scope
+from marginkeep.service.routes.batch import CHECKS_PER_WEIGHT, YIELD_EVERY
 from marginkeep.service.routes.commands import check_result
 from marginkeep.service.stream.channels import Narrowing
 from marginkeep.service.stream.messages import (
@@ -44,12 +45,6 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_MAX: Final = 256
 """Operations with commands that wait for the journal; beyond, no more are read from the socket."""
-
-CHECKS_AT_ONCE: Final = 32
-"""Orders checked in one go; bounds how long the event loop is kept from everything else."""
-
-CHECKS_PER_WEIGHT: Final = 10
-"""A dry run over the stream costs little: this many of them weigh as much as one request that reads."""
 
 
 class Operations:
@@ -160,7 +155,7 @@ class Operations:
         requests = [item for item in items if isinstance(item, Request)]
         submit, protective = self.context.writer.submit, are_protective(requests)
         try:
-            outcomes = iter(await submit(requests, protective=protective) if requests else ())
+            outcomes = iter(await submit(requests, protective=protective))
         except Problem as problem:
             await self.socket.reply(error_message(identity, problem))
             return
@@ -187,7 +182,7 @@ class Operations:
         results = []
         for number, order in enumerate(orders, 1):
             results.append(self._verdict(order))
-            if number % CHECKS_AT_ONCE == 0:
+            if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         await self.context.writer.settled()
         answer = {"results": results} if operation.order is None else {"result": results[0]}
@@ -207,16 +202,9 @@ class Operations:
             self._charge("read", weight)
 
     def _charge(self, bucket: str, weight: int) -> None:
-        limits = self.context.parts.get("limits")
-        if limits is None:
-            return
-        spent = limits.spend(self.caller.key, bucket, weight, self.context.clock())
-        if not spent.granted:
-            raise Problem(
-                "too_many_requests",
-                f"weight {weight} of bucket {bucket!r} is needed, which holds {spent.remaining}: retry later",
-                retry_after=spent.retry_seconds,
-            )
+        access = self.context.parts.get("access")
+        if access is not None:
+            access.charge(self.caller, bucket, weight)
 
 
 class _Named(msgspec.Struct):

@@ -218,15 +218,9 @@ class StreamSocket:
     async def _send_snapshot(self, one: Subscription) -> None:
         """Send an event channel's state as it is; entries up to there are no news any more."""
         rows = [encode(row) for row in event_snapshot(self.hub.context.state, one.channel, self.viewer, one.narrowing)]
-        one.position = one.previous = await self._settle()
+        one.position = one.previous = await self.hub.settled()
         for message in parted(one.head(b"snapshot", one.position), b"rows", rows):
             await self._send(message)
-
-    async def _settle(self) -> int:
-        """Return the present sequence, once durable; what happens to the state while waiting is told by deltas."""
-        sequence: int = self.hub.context.durable.head.sequence
-        await self.hub.context.writer.settled(sequence)
-        return sequence
 
     async def _replay(self, one: Subscription, after: int) -> None:
         """Send what came after a sequence, until there is no more; then the pending entries follow on."""

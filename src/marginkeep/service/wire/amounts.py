@@ -12,7 +12,7 @@ from marginkeep.service.wire.problems import Problem
 from marginkeep.units import INT64_SAFE, RATE_ONE, decimals_of, format_units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from marginkeep.rulebook import Rulebook
 
@@ -23,6 +23,9 @@ EACH_KEY: Final = "*"
 
 DECIMAL_PATTERN: Final = r"^-?[0-9]{1,30}(\.[0-9]{1,30})?$"
 DECIMAL_LENGTH_MAX: Final = 60
+NAMES_MOST: Final = 8
+"""Names of assets, markets or feeds that a refusal lists."""
+
 _DECIMAL: Final = re.compile(DECIMAL_PATTERN[:-1] + r"\Z", re.ASCII)
 
 
@@ -124,7 +127,7 @@ class Units:
     def _amount(self, name: str) -> Grid:
         asset = self.rulebook.assets.get(name)
         if asset is None:
-            raise unknown("asset", name)
+            raise unknown("asset", name, self.rulebook.assets)
         return Grid(asset.unit, "smallest unit")
 
     def _settle_asset(self, name: str) -> str:
@@ -135,19 +138,19 @@ class Units:
         """Return a market's lot."""
         market = self.rulebook.markets.get(name)
         if market is None:
-            raise unknown("market", name)
+            raise unknown("market", name, self.rulebook.markets)
         return market.lot
 
     def _ticks(self, name: str) -> Grid:
         owner = self.rulebook.markets.get(name) or self.rulebook.assets.get(name)
         if owner is None:
-            raise unknown("market", name)
+            raise unknown("market", name, (*self.rulebook.markets, *self.rulebook.assets))
         return Grid(owner.tick, "tick")
 
     def _feed(self, name: str) -> Grid:
         tick = self._feed_ticks.get(name)
         if tick is None:
-            raise unknown("feed", name)
+            raise unknown("feed", name, self._feed_ticks)
         return Grid(tick, "tick")
 
     def _feed_behind(self, name: str) -> str:
@@ -155,9 +158,10 @@ class Units:
         return self._mark_feeds.get(name, name)
 
 
-def unknown(what: str, name: str) -> Problem:
+def unknown(what: str, name: str, known: Collection[str]) -> Problem:
     """Return the refusal of a name that the rulebook does not have: as the clearinghouse's, but not recorded."""
-    reason = f"{what} {name!r:.80} is not in the rulebook"
+    listed = ", ".join(list(known)[:NAMES_MOST]) + (", ..." if len(known) > NAMES_MOST else "")
+    reason = f"{what} {name!r:.80} is not in the rulebook: use one of {listed or 'none'}"
     return Problem("rejected", reason, refusal=f"unknown_{what}", numbers={})
 
 

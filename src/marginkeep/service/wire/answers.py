@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 
 from marginkeep.clearing.events import Event, Rejected
 from marginkeep.service.wire.amounts import Units, units_of
-from marginkeep.service.wire.audience import owners_in, owners_view, public_view
+from marginkeep.service.wire.audience import seen_by_owners
 from marginkeep.service.wire.events import wire_event
 from marginkeep.service.wire.problems import PROBLEM_TYPE, Problem
 
@@ -82,10 +82,7 @@ def seen_by(caller: Caller, events: tuple[Event, ...]) -> list[Event]:
     """Return what a caller may see of the events that its own command has caused."""
     if caller.acts_for_all:
         return list(events)
-    seen = (
-        owners_view(event, caller.accounts) if owners_in(event) & caller.accounts else public_view(event)
-        for event in events
-    )
+    seen = (seen_by_owners(event, caller.accounts) for event in events)
     return [event for event in seen if event is not None]
 
 

@@ -52,7 +52,7 @@ def public_view(event: e.Event) -> e.Event | None:
     if isinstance(event, LossSocialised):
         return structs.replace(event, account=HIDDEN, postings=())
     if isinstance(event, e.Halted):
-        return structs.replace(event, report="the self-check found a contradiction", postings=())
+        return structs.replace(event, report="the audit of the watch found a contradiction", postings=())
     return None
 
 
@@ -66,6 +66,11 @@ def accounts_in(event: e.Event) -> frozenset[str]:
 def owners_in(event: e.Event) -> Owners:
     """Return the owners of the accounts that an event names."""
     return frozenset(owner_of(name) for name in accounts_in(event))
+
+
+def seen_by_owners(event: e.Event, owners: Owners) -> e.Event | None:
+    """Return what owners may see of any event but a refusal; None = nothing."""
+    return owners_view(event, owners) if owners_in(event) & owners else public_view(event)
 
 
 def owners_view(event: e.Event, owners: Owners) -> e.Event:

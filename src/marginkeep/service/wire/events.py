@@ -1,6 +1,6 @@
 """Events as they go over the wire: JSON objects with decimal strings for everything that has a unit.
 
-One table says which unit each number has; another, which accounts an event concerns.
+One table says which unit each number has; whom an event concerns is in `audience`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from marginkeep.service.wire.refusal_words import counted_in, owner_of_count, re
 if TYPE_CHECKING:
     from marginkeep.rulebook import Rulebook
     from marginkeep.service.feed import Entry
-
-VENUE_ONLY: Final = frozenset({":"})
-"""What a refusal concerns, which names no account: nobody but the venue and who asked. No account has this name."""
 
 _AMOUNT: Final = {"amount": Unit("amount", "asset")}
 _SETTLE: Final = Unit("settle", "market")
@@ -133,53 +130,6 @@ _IN_SENTENCE: Final = frozenset(
     }
 )
 """Numbers of refusals whose unit and asset or market are those that the refusal's sentence counts in."""
-
-CONCERNED: Final[dict[type[e.Event], tuple[str, ...]]] = {
-    e.Rejected: (),
-    e.AccountOpened: ("account",),
-    e.BalanceMoved: ("source", "target"),
-    e.ModeChanged: ("account",),
-    e.OrderReserved: ("account",),
-    e.OrderReleased: ("account",),
-    e.Traded: ("buyer.account", "seller.account"),
-    e.PricesSet: (),
-    e.QuotesTaken: (),
-    e.BookObserved: (),
-    e.MarketHeld: (),
-    e.OracleChanged: (),
-    e.PriceAnnounced: (),
-    e.MarginCalled: ("account",),
-    e.CallReminded: ("account",),
-    e.CallCured: ("account",),
-    e.RungChanged: ("account",),
-    e.FundingPaid: (),
-    e.TimeAdvanced: (),
-    e.RulebookAdopted: (),
-    e.Halted: (),
-    e.Liquidated: ("account",),
-    e.LiquidatorRegistered: ("account",),
-    e.AuctionWaits: ("account",),
-    e.AuctionOpened: ("account",),
-    e.AuctionRestarted: ("account",),
-    e.AuctionBid: ("account", "liquidator"),
-    Deleveraged: ("account", "fills.account"),
-    LossSocialised: ("account",),
-    LossCovered: ("account",),
-    BadDebtRepaid: ("fund",),
-}
-"""Where an event names the accounts (or funds) that it concerns; nowhere = everyone."""
-
-
-def accounts_of(event: e.Event) -> frozenset[str]:
-    """Return the accounts that an event concerns; empty = everyone. A refusal concerns `VENUE_ONLY`."""
-    if isinstance(event, e.Rejected):
-        return VENUE_ONLY
-    names: list[str] = []
-    for path in CONCERNED[type(event)]:
-        place, _, leaf = path.rpartition(".")
-        found = getattr(event, place) if place else event
-        names += [getattr(one, leaf) for one in (found if isinstance(found, tuple) else (found,))]
-    return frozenset(names)
 
 
 def wire_events(entry: Entry, rulebook: Rulebook) -> list[bytes]:
