@@ -11,7 +11,8 @@
     ├── JournalError          the journal cannot be trusted or written: new commands stop   exit code 4
     │   ├── JournalCorrupt    a record, snapshot or checkpoint is damaged or out of place
     │   ├── FencedOut         another writer has taken the journal over
-    │   └── JournalStalled    a write could not be made durable (disk full, lost server)
+    │   └── JournalStalled    a write could not be made durable (lost server, failed sync)
+    │       └── JournalFull   for want of room on a disk
     └── InvariantViolation    an impossible state: a defect, never caught, halts     exit code 3
 
 Expected refusals (too little margin, an unknown order) are not errors: the clearinghouse answers them with
@@ -57,6 +58,10 @@ class FencedOut(JournalError):
 
 class JournalStalled(JournalError):
     """A batch could not be made durable. Retry: after a restart, which recovers what is durable."""
+
+
+class JournalFull(JournalStalled):
+    """There was no room for a batch. Handled by: the operator. Retry: after a restart, once there is room."""
 
 
 class InvariantViolation(MarginkeepError):

@@ -6,19 +6,21 @@ import asyncio
 import signal
 import threading
 from itertools import count
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
 from marginkeep.clearing.commands import Deposit
-from marginkeep.errors import FencedOut, InvariantViolation, JournalStalled
+from marginkeep.errors import FencedOut, InvariantViolation, JournalFull, JournalStalled
+from marginkeep.journal.checkpoint import make_key
 from marginkeep.journal.memory_log import MemoryLog
 from marginkeep.journal.opening import open_log
 from marginkeep.service.operations.retaining import HOUR_NS
 from marginkeep.service.operations.settings import JournalSettings, ServerSettings, Settings
 from marginkeep.service.running import open_context
 from tests.journal.houses import GENESIS, RULES_PATH
-from tests.journal.postgres_servers import wait_for
+from tests.journal.postgres_servers import postgres_server, wait_for  # noqa: F401  (a fixture)
 from tests.service.conftest import RunningService, memory_log
 from tests.service.serving import Serving, ended_at_once
 
@@ -73,6 +75,38 @@ def test_a_full_disk_halts_commands_which_says_so_and_reads_go_on(start_service,
     assert (ready.status_code, ready.json()["why"]) == (503, "journal")
     assert service.context.durable.durable.sequence >= settled
     assert not service._server.should_exit
+
+
+NO_ROOM = """
+    CREATE FUNCTION served.no_room() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'could not extend file "base/5/16385"' USING ERRCODE = 'disk_full'; END$$;
+    CREATE TRIGGER no_room BEFORE INSERT ON served.records EXECUTE FUNCTION served.no_room();
+"""
+
+
+def test_a_server_without_room_halts_commands_and_reads_go_on(start_service, tmp_path, postgres_server):  # noqa: F811
+    """The server answers as on a full disk, from a trigger; the service stays, for a restart would not make room."""
+    place = f"postgresql://?{urlencode({'host': '127.0.0.1', 'port': postgres_server.port, 'user': 'postgres'})}"
+    place += "&dbname=postgres&sslmode=disable&gssencmode=disable&schema=served"
+    log = open_log(place)
+    log.create(GENESIS)
+    try:
+        make_key(tmp_path / "house.key", GENESIS.name)
+        journal = JournalSettings(place=place, signing_key=str(tmp_path / "house.key"))
+        service = start_service(Settings(journal=journal, server=ServerSettings(port=0, tick_seconds=0)), log)
+        assert service.call("POST", "/v1/deposits", DEPOSIT).status_code == 200
+        postgres_server.execute(NO_ROOM)
+        refused = service.call("POST", "/v1/deposits", DEPOSIT | {"account": "bob"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "halted")
+        assert "server is full: tell the operator" in refused.json()["detail"]
+        assert isinstance(service.context.durable.trouble, JournalFull)
+        waited_for(service, lambda one: one.context.durable.head == one.context.durable.durable)
+        assert service.call("GET", "/v1/accounts/ann").status_code == 200
+        assert service.call("GET", "/v1/accounts/bob").status_code == 404, "what was never durable is shown"
+        assert not service._server.should_exit
+        service.stop()
+    finally:
+        postgres_server.execute("DROP SCHEMA IF EXISTS served CASCADE")
 
 
 def test_a_service_that_is_taken_over_says_why_and_ends(start_service):

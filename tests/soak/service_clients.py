@@ -21,6 +21,9 @@ from marginkeep.client.signing import HMAC_SHA256
 KEY = credential(HMAC_SHA256)
 ANSWER_SECONDS = 20
 AWAY_SECONDS = 0.1
+OPEN_ORDERS_MAX = 50
+"""Of one trader: a book that grows takes more memory, which would hide what the service itself takes more and more."""
+
 SWING = 0.024
 SWING_STEPS = 300
 CHANNELS = ("events", "calls", "accounts", "marks", "oracle", "auctions", "funds")
@@ -112,7 +115,7 @@ async def trader(world, seed):
 async def one_act(world, connection, chance, orders):
     account, market, kind = chance.choice(world.people), chance.choice(MARKETS), chance.randrange(10)
     order = {"market": market, "side": chance.choice(("buy", "sell")), "size": "0.001", "price": "50000"}
-    if kind < 4:
+    if kind < 4 and len(orders) < OPEN_ORDERS_MAX:
         name = world.next_key()
         if await connection.command("/v1/orders", {"account": account, "order": name, **order}):
             orders.append({"account": account, "order": name})

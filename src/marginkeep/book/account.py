@@ -5,7 +5,6 @@ Accounts are read out of the book's columns, changed as copies, and written back
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -56,14 +55,13 @@ class Position(msgspec.Struct, gc=False):
         return not (self.size or self.cost or self.bid_size or self.ask_size)
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct, gc=False):
     """Balances and positions under one margin mode; keys are asset and market indices."""
 
     mode: int = CROSS
     parent: int = NO_PARENT
-    balances: dict[int, int] = field(default_factory=dict)
-    positions: dict[int, Position] = field(default_factory=dict)
+    balances: dict[int, int] = msgspec.field(default_factory=dict)
+    positions: dict[int, Position] = msgspec.field(default_factory=dict)
 
     def copy(self) -> Account:
         """Return an independent copy."""

@@ -131,9 +131,12 @@ def measure(account: Account, valuation: Valuation, level: int) -> Measure:
         collateral += held
         requirement += owed
     markets, market_x, market_y = valuation.tables.markets, valuation.market_x, valuation.market_y
+    longs, shorts = valuation.funding, valuation.funding_short
     for index, position in account.positions.items():
         market = markets[index]
-        funding_index = valuation.funding_index(index, position.size)
+        funding_index = (
+            shorts[index] if position.size < 0 else longs[index]
+        )  # `Valuation.funding_index`, without a call
         _, counted, required = terms_at(market, position, level, market_x[index], market_y[index], funding_index)
         x, y = valuation.asset_x[market.settle], valuation.asset_y[market.settle]
         if x != y:

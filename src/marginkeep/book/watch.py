@@ -27,6 +27,7 @@ from marginkeep.book.watch_lists import (
     NOTHING,
     PENDING,
     SETTLED,
+    SPARE_SHARE,
     VARIABLE_WIDTH,
     buckets_for,
     collect_all,
@@ -109,8 +110,8 @@ class Watch:
         self._variables[:, BASE_DOWN] = starts[:-1]
         self._variables[:, BASE_UP] = starts[:-1] + self._buckets
         self._heads = np.full(int(starts[-1]), NOTHING, np.int32)
-        nodes = int(self._book.accounts[: self._book.count, POSITION_COUNT].sum()) + 2 * NODES_NEEDED
-        self._nodes = np.zeros(nodes, NODE)
+        positions = int(self._book.accounts[: self._book.count, POSITION_COUNT].sum())
+        self._nodes = np.zeros(positions + positions // SPARE_SHARE + 2 * NODES_NEEDED, NODE)
         self._counters = np.zeros(7, np.int64)
         self._work = (np.zeros(2 * TERMS_MAX), np.zeros((4, 2 * TERMS_MAX), np.int64), np.zeros(10, np.int64))
 
@@ -384,12 +385,11 @@ class Watch:
         end = min(count, begin + accounts)
         self._refresh()
         judge_all(self._rows(), begin, end, self._levels, self._truth)
-        wrong = np.nonzero(self._truth[begin:end] != self._statuses[begin:end])[0]
         self.counters.audited += end - begin
         self.counters.audit_position = end
-        if not len(wrong):
+        if self._truth[begin:end].tobytes() == self._statuses[begin:end].tobytes():
             return ""
-        account = begin + int(wrong[0])
+        account = begin + int(np.argmax(self._truth[begin:end] != self._statuses[begin:end]))
         return contradiction(self._book, self._valuation, account, int(self._statuses[account]))
 
     def true_statuses(self) -> Any:

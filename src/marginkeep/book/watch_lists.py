@@ -38,6 +38,9 @@ NODE: Final = np.dtype(
 )
 """One trigger, 32 bytes: its bucket's neighbours, its account, and the account's next node."""
 
+SPARE_SHARE: Final = 64
+"""One node in this many is spare at first: memory that nobody has touched yet, where growing copies all nodes."""
+
 NEAREST_DOWN, NEAREST_UP, CURSOR_DOWN, CURSOR_UP, BASE_DOWN, BASE_UP = range(6)
 VARIABLE_WIDTH: Final = 6
 """Columns of `variables`: nearest trigger, its bucket and the first bucket of the array, by side."""

@@ -63,7 +63,7 @@ CHECKABLE: Final = (
 _MOVES_TIME: Final = (commands.AdvanceTime, commands.PublishQuotes)
 
 _ORDERS: Final = (commands.ReserveOrder, commands.ReleaseOrder)
-"""Commands that change nothing but what orders reserve, unless funding is due."""
+"""Commands that change nothing but what orders reserve, which maintenance does not count, unless funding is due."""
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("cross", "isolated"),
@@ -124,7 +124,7 @@ class Clearinghouse:
         moved = movement is not None and (movement.acts or state.called)
         if funded or moved or isinstance(command, _MOVES_THE_BOOK):
             return events + enforce(state, command, movement, funded)
-        noted = state.watch is not None and _revalues(command, transaction)
+        noted = state.watch is not None and (not isinstance(command, _ORDERS) or transaction.has_booked_funding)
         if not (noted or state.called or state.ill):
             return events
         return events + self._follow_up(command, transaction, noted)
@@ -162,11 +162,6 @@ class Clearinghouse:
         if isinstance(command, _MOVES_TIME) and has_due(state):
             return enforce(state, command, transaction.movement)
         return attend_these(state, [state.names[i] for i in touched if state.names[i] in state.ill])
-
-
-def _revalues(command: commands.Command, transaction: Transaction) -> bool:
-    """Tell whether a command may have changed somebody's maintenance health, which open orders do not."""
-    return not isinstance(command, _ORDERS) or transaction.has_booked_funding
 
 
 def _rejected(command: object, refusal: Refusal) -> Rejected:

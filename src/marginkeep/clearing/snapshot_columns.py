@@ -36,6 +36,9 @@ _STRETCH_ACCOUNTS: Final = 2_048
 _STRETCH_ROWS: Final = 8_192
 """How much is worked on at once: little enough to stay in the processor's cache."""
 
+_SPARE_SHARE: Final = 8
+"""One row in this many is spare when a book is read."""
+
 _WIDTHS: Final = (1,) * 8 + (2,) * 8 + (4,) * 16 + (8,) * 32
 """Bytes of a column by the bits of its largest magnitude."""
 
@@ -215,7 +218,9 @@ def book_of(columns: BookColumns, accounts: int, markets: int, assets: int) -> B
     modes, parents, held, paid = (unpack(column, accounts, "accounts", *ends).astype(np.int64) for column, ends in own)
     positions = _read_rows(columns.positions, held, "positions", c.POSITION_WIDTH, markets)
     balances = _read_rows(columns.balances, paid, "balances", c.BALANCE_WIDTH, assets)
-    return Book.from_rows(modes, held, positions, balances, paid, parents)
+    book = Book.from_rows(modes, held, positions[: held.sum()], balances[: paid.sum()], paid, parents)
+    book.positions.rows, book.balances.rows = positions, balances
+    return book
 
 
 def _read_rows(columns: Sequence[bytes], counts: Rows, what: str, width: int, kinds: int) -> Rows:
@@ -228,9 +233,10 @@ def _read_rows(columns: Sequence[bytes], counts: Rows, what: str, width: int, ki
     rising[begins[(begins > 0) & (begins < total)] - 1] = True
     if not rising.all() or not _is_held(read).all():
         raise InputError(f"the snapshot is damaged: {what} are out of order, twice there or empty: use another")
-    rows = np.empty((total, width), np.int64)
+    # With room to grow, which takes no memory yet: else the first new position would copy all the others.
+    rows = np.zeros((total + total // _SPARE_SHARE, width), np.int64)
     for first in range(0, total, _STRETCH_ROWS):
-        stretch = slice(first, first + _STRETCH_ROWS)
+        stretch = slice(first, min(first + _STRETCH_ROWS, total))
         for place, column in enumerate(read):
             rows[stretch, place] = column[stretch]
     return rows

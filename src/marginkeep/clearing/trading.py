@@ -41,10 +41,11 @@ def reserve_order(tx: Transaction, command: ReserveOrder) -> None:
     require_within_limit(tx, command.account, market)
     require_within_limits(tx, market, reaches)
     after = tx.initial(command.account)
-    if after.health < 0 or tx.state.halted:
+    free = after.health
+    if free < 0 or tx.state.halted:
         _refuse_if_worse(tx, command, after)
     tx.events.append(
-        OrderReserved(account=command.account, order=command.order, free=after.health, postings=tx.take_postings())
+        OrderReserved(account=command.account, order=command.order, free=free, postings=tx.take_postings())
     )
 
 

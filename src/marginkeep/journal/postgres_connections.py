@@ -11,7 +11,14 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from marginkeep.errors import InputError, InvariantViolation, JournalCorrupt, JournalStalled, MarginkeepError
+from marginkeep.errors import (
+    InputError,
+    InvariantViolation,
+    JournalCorrupt,
+    JournalFull,
+    JournalStalled,
+    MarginkeepError,
+)
 from marginkeep.journal.postgres_schema import require_schema_name
 
 if TYPE_CHECKING:
@@ -167,6 +174,11 @@ class Connections:
             return self._explain_twice(error)
         if isinstance(error, errors.ReadOnlySqlTransaction):
             return JournalStalled(f"{self.place} is read-only, a standby: promote it, or name the primary")
+        if isinstance(error, errors.DiskFull):
+            return JournalFull(
+                f"{self.place} could not be {doing} ({reason}): the disk of the server is full: make room, then "
+                f"restart this process"
+            )
         if isinstance(error, _REFUSED):
             return InputError(
                 f"{self.place} refuses what was to be {doing} ({reason}): change it, or the user's rights"

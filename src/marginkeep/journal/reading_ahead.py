@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 AHEAD_FROM: Final = 20_000
 """Records from which a second process is worth its start of some tenths of a second."""
 
-FRAME_BYTES: Final = 2**20
+FRAME_BYTES: Final = 2**16
 """Bytes of bodies and answers from which a frame is sent: far below what its length can state."""
+
+PIPE_BYTES: Final = 2**20
+"""What may be on its way, some frames: with less the two would wait for each other within every frame."""
 
 _LENGTH: Final = struct.Struct(">I")
 _frames: Final = msgspec.msgpack.Decoder(list[Record])
@@ -53,28 +56,34 @@ def checked_tail(log: CommandLog, before: Head, until: int, ahead_from: int = AH
     ----------
     ahead_from : records from which they are read ahead, where the log has an address
     """
-    last, recorded_ns = before, 0
+    last = None
     if log.address and until - before.sequence >= ahead_from:
-        for record in read_ahead(Tail(log.address, before, until)):
-            yield record
-            last, recorded_ns = Head(record.epoch, record.sequence, record.hash), record.recorded_ns
-    yield from checked(log.read(last.sequence, until), last, recorded_ns=recorded_ns)
+        last = yield from read_ahead(Tail(log.address, before, until))
+    if last is None:
+        yield from checked(log.read(before.sequence, until), before)
+    else:
+        head = Head(last.epoch, last.sequence, last.hash)
+        yield from checked(log.read(last.sequence, until), head, recorded_ns=last.recorded_ns)
 
 
-def read_ahead(tail: Tail) -> Iterator[Record]:
-    """Yield what a second process has read and checked; all of it, or as far as it comes."""
+def read_ahead(tail: Tail) -> Generator[Record, None, Record | None]:
+    """Yield what a second process has read and checked, all of it or as far as it comes; return the last record."""
+    last = None
     with _second_process() as process:
         if process is None:
-            return
+            return last
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(msgspec.json.encode(tail))
             process.stdin.close()
         except OSError:
-            return
+            return last
         while frame := _read_frame(process.stdout):
-            yield from _frames.decode(frame)
+            records = _frames.decode(frame)
+            last = records[-1]
+            yield from records
+    return last
 
 
 @contextmanager
@@ -88,6 +97,7 @@ def _second_process() -> Iterator[subprocess.Popen[bytes] | None]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pipesize=PIPE_BYTES,
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is the first one's to answer
         )

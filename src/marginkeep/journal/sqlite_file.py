@@ -8,7 +8,14 @@ import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from marginkeep.errors import InputError, InvariantViolation, JournalCorrupt, JournalError, JournalStalled
+from marginkeep.errors import (
+    InputError,
+    InvariantViolation,
+    JournalCorrupt,
+    JournalError,
+    JournalFull,
+    JournalStalled,
+)
 from marginkeep.journal.sqlite_schema import APPLICATION_ID, PAGE_BYTES, TABLES, USER_VERSION
 
 if TYPE_CHECKING:
@@ -288,7 +295,8 @@ def translate(error: sqlite3.Error, place: str, verb: str) -> Exception:
         "SQLITE_CANTOPEN": "the file or its folder cannot be opened: check path and permissions",
     }
     cure = next((text for start, text in cures.items() if name.startswith(start)), "check the disk (room, errors)")
-    return JournalStalled(f"{place} could not be {verb} ({error}, {name or 'no code'}): {cure}, then start again")
+    kind = JournalFull if name.startswith("SQLITE_FULL") else JournalStalled
+    return kind(f"{place} could not be {verb} ({error}, {name or 'no code'}): {cure}, then start again")
 
 
 def sync_folder(folder: Path) -> None:

@@ -228,7 +228,10 @@ def _signer(settings: Settings, log: CommandLog) -> Signer | None:
     if not stated and place == MEMORY:
         return None
     if not stated and place.startswith(POSTGRES):
-        raise InputError("journal.signing_key is empty: name the file of the key that signs checkpoints")
+        raise InputError(
+            "journal.signing_key is empty: name the file of the key that signs checkpoints, which "
+            "`marginkeep journal init --key` has made"
+        )
     path = Path(stated) if stated else Path(place).with_suffix(KEY_ENDING)
     if not path.exists():
         make_key(path, genesis.name)

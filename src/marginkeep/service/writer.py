@@ -168,7 +168,7 @@ class Writer:
 
     def _why_halted(self) -> str:
         if self.house.trouble is not None:
-            return words_for_callers(self.house.trouble, self.house.log.place)
+            return words_for_callers(self.house.trouble, self.house.log)
         return "the service is stopping: retry in a moment, with the same idempotency key"
 
     async def idle(self) -> None:

@@ -292,7 +292,7 @@ class Notifications:
             await self.context.feed.published()
         if isinstance(trouble, FencedOut):
             return
-        words = words_for_callers(trouble, self.context.log.place)
+        words = words_for_callers(trouble, self.context.log)
         for delivery in self.deliveries.values():
             notice = notice_of_trouble(words, delivery.endpoint.owner, durable.durable.sequence, self.clock())
             if wants(delivery.endpoint, notice):

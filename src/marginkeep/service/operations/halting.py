@@ -1,8 +1,8 @@
 """What follows when nothing more may be accepted: the state goes back to what is durable, or the service ends.
 
-A service that was fenced out ends at once, and so does one whose journal is on a server or cannot even be read: its
-supervisor starts it anew, and clients retry by key. One whose own disk has failed, or whose self-check has found a
-contradiction, stays up to be read until somebody has looked.
+A service that was fenced out ends at once, and so does one that has lost the server of its journal, or whose journal
+cannot even be read: its supervisor starts it anew, and clients retry by key. One whose own disk has failed, whose
+server's disk is full, or whose self-check has found a contradiction, stays up to be read until somebody has looked.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from marginkeep.errors import FencedOut, InvariantViolation, JournalStalled, MarginkeepError
+from marginkeep.errors import FencedOut, InvariantViolation, JournalFull, JournalStalled, MarginkeepError
 from marginkeep.journal.recovery import restore
 from marginkeep.service.operations.pulse import BackgroundTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from marginkeep.journal.command_log import CommandLog
     from marginkeep.service.context import ServiceContext
-
-ON_A_SERVER: Final = "postgresql://"
-"""How the place of a journal begins whose trouble a restart may cure."""
 
 _RETRY: Final = "retry in a moment, with the same idempotency key"
 _log = structlog.get_logger("marginkeep.halting")
 
 
-def words_for_callers(trouble: MarginkeepError, place: str) -> str:
+def words_for_callers(trouble: MarginkeepError, log: CommandLog) -> str:
     """Return why nothing more is accepted, without what is the operator's alone."""
     if isinstance(trouble, FencedOut):
         return f"another service has taken the journal over, and this one ends: {_RETRY}"
     if isinstance(trouble, InvariantViolation):
         return "the self-check has found a contradiction, and nothing new is accepted: tell the operator"
-    if place.startswith(ON_A_SERVER):
+    if log.is_remote and isinstance(trouble, JournalFull):
+        return "nothing new is accepted: the disk of the journal's server is full: tell the operator"
+    if log.is_remote:
         return f"the journal's server could not be written to, and this service starts anew: {_RETRY}"
-    return f"nothing new is accepted: {str(trouble).replace(place, 'the journal')}"
+    return f"nothing new is accepted: {str(trouble).replace(log.place, 'the journal')}"
 
 
 def word_for(trouble: MarginkeepError) -> str:
@@ -72,7 +72,9 @@ class Halting(BackgroundTask):
     def _is_cured_by_a_restart(self, trouble: MarginkeepError) -> bool:
         if isinstance(trouble, FencedOut):
             return True
-        return isinstance(trouble, JournalStalled) and self._context.log.place.startswith(ON_A_SERVER)
+        if isinstance(trouble, JournalFull):
+            return False
+        return isinstance(trouble, JournalStalled) and self._context.log.is_remote
 
     async def _can_be_read(self) -> bool:
         """Bring the house back to what is durable, where more was applied; tell whether it may be shown."""

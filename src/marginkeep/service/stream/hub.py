@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from marginkeep.service.stream.listeners import Listener
     from marginkeep.service.stream.rows import Row
 
+BULLETINS_KEPT: Final = 1_024
+"""What listeners a little behind share; who is further behind has its own cut anew from the entries."""
+
 PAGE_RECORDS: Final = 256
 SLICE_ACCOUNTS: Final = 64
 """Accounts measured in one go; bounds how long the event loop is kept from everything else."""
@@ -149,7 +152,7 @@ class StreamHub:
 
     def _cut(self, entry: Entry) -> Bulletin:
         bulletin = self._bulletins[entry.sequence] = self._written(entry)
-        while next(iter(self._bulletins)) < self.context.feed.first:
+        while len(self._bulletins) > BULLETINS_KEPT or next(iter(self._bulletins)) < self.context.feed.first:
             self._bulletins.popitem(last=False)
         return bulletin
 
