@@ -6,7 +6,7 @@ import heapq
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote
 
 from marginkeep_verify.export_form import FIELDS, checked
 
@@ -53,10 +53,11 @@ def read_postgres(dsn: str) -> Iterator[dict[str, Any]]:
     """Yield the lines of a journal in PostgreSQL; ``?schema=`` in the address names its schema."""
     import psycopg
 
-    parts = urlsplit(dsn)
-    options = dict(parse_qsl(parts.query))
-    schema = options.pop("schema", "marginkeep")
-    with psycopg.connect(urlunsplit(parts._replace(query=urlencode(options)))) as db:
+    address, _, query = dsn.partition("?")
+    options = [option for option in query.split("&") if not option.startswith("schema=")]
+    schemas = [unquote(option[7:]) for option in query.split("&") if option.startswith("schema=")]
+    schema = schemas[-1] if schemas else "marginkeep"
+    with psycopg.connect(f"{address}?{'&'.join(options)}") as db:
         db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         db.execute("SELECT set_config('search_path', %s, true), set_config('enable_seqscan', 'off', true)", (schema,))
         row = db.execute("SELECT to_regclass('records_by_key') IS NOT NULL").fetchone()

@@ -117,7 +117,7 @@ def test_short_tails_are_read_without_a_second_process(path):
 
 
 def test_a_server_s_address_holds_everything_that_was_said():
-    url = "postgresql://ann:p%20w%26d@db.example:6543/book?schema=red&application_name=a%20b&sslmode=require"
+    url = "postgresql://ann:p%20w%26+d@db.example:6543/book?schema=red&application_name=a%20b+c&sslmode=require"
     pytest.importorskip("psycopg")
     from psycopg.conninfo import conninfo_to_dict
 
@@ -127,11 +127,11 @@ def test_a_server_s_address_holds_everything_that_was_said():
     assert log.address.endswith("schema=red")
     assert conninfo_to_dict(log.address.rsplit("&", 1)[0]) == {
         "user": "ann",
-        "password": "p w&d",
+        "password": "p w&+d",
         "host": "db.example",
         "port": "6543",
         "dbname": "book",
-        "application_name": "a b",
+        "application_name": "a b+c",
         "sslmode": "require",
     }
     assert "p w" not in log.place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import unquote
 
 from marginkeep.errors import InputError
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from marginkeep.journal.command_log import CommandLog
 
 POSTGRES: Final = ("postgresql://", "postgres://")
+SCHEMA_OPTION: Final = "schema="
 SCHEMA_DEFAULT: Final = "marginkeep"
 EXPORTS: Final = (".jsonl", ".jsonl.gz")
 
@@ -45,6 +46,8 @@ def _open_postgres(place: str) -> CommandLog:
     except ImportError as error:
         raise InputError("PostgreSQL needs psycopg: pip install 'marginkeep[postgres]'") from error
     address, _, query = place.partition("?")
-    options = dict(parse_qsl(query))
-    schema = options.pop("schema", SCHEMA_DEFAULT)
-    return PostgresLog(f"{address}?{urlencode(options, quote_via=quote)}", schema=schema)
+    # Everything else stays as it was written: libpq reads it, and not every reader of URLs reads a '+' as it does.
+    options = [option for option in query.split("&") if not option.startswith(SCHEMA_OPTION)]
+    schemas = [option for option in query.split("&") if option.startswith(SCHEMA_OPTION)]
+    schema = unquote(schemas[-1].removeprefix(SCHEMA_OPTION)) if schemas else SCHEMA_DEFAULT
+    return PostgresLog(f"{address}?{'&'.join(options)}", schema=schema)
