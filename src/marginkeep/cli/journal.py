@@ -47,7 +47,7 @@ def init(place: str, rules: Path, name: str, key: Path | None) -> None:
     known = Signer.load(where, name) if where.exists() else None
     log = open_log(place)
     try:
-        log.create(Genesis(name=name, rules=rules.read_text(encoding="utf-8"), created_ns=time.time_ns()))
+        log.create(Genesis(name=name, rules=rules.read_text(encoding="utf-8-sig"), created_ns=time.time_ns()))
     finally:
         log.close()
     signer = known or make_key(where, name)

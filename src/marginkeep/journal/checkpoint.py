@@ -126,7 +126,7 @@ def make_key(path: Path | str, name: str, seed: Callable[[int], bytes] = os.uran
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"the signing key {path} cannot be written ({error}): name a new file") from error
+        raise InputError(f"the signing key {path} cannot be written ({error.strerror}): name a new file") from error
     return signer
 
 

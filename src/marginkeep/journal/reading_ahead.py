@@ -89,6 +89,9 @@ def read_ahead(tail: Tail) -> Generator[Record, None, Record | None]:
 @contextmanager
 def _second_process() -> Iterator[subprocess.Popen[bytes] | None]:
     """Start the second process; None where none can be started. It never outlives the block."""
+    if not sys.executable or getattr(sys, "frozen", False):  # no interpreter, but a program with one inside
+        yield None
+        return
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:

@@ -7,7 +7,7 @@ import tomllib
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
-from marginkeep.errors import RulebookError
+from marginkeep.errors import InputError, RulebookError
 from marginkeep.rulebook.assets import read_asset
 from marginkeep.rulebook.fields import Fields
 from marginkeep.rulebook.funding_reading import read_funding
@@ -76,9 +76,13 @@ def load_rulebook(path: Path) -> Rulebook:
 
     Raises
     ------
-    RulebookError : with the path of the field, its value, the bound it breaks, and the cure
+    RulebookError : with the file, the path of the field, its value, the bound it breaks, and the cure
     """
-    return read_rulebook(parse_file(path), default_name=path.stem)
+    table = parse_file(path)
+    try:
+        return read_rulebook(table, default_name=path.stem)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def read_rulebook(table: dict[str, Any], default_name: str = "rulebook") -> Rulebook:
