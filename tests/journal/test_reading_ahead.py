@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from marginkeep.errors import JournalCorrupt
@@ -114,6 +115,25 @@ def test_short_tails_are_read_without_a_second_process(path):
     ):
         assert next(records).sequence == 1
         assert children() == before
+
+
+def test_what_lies_in_the_working_folder_is_not_imported(path, tmp_path, monkeypatch):
+    (tmp_path / "msgspec.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(read_ahead(Tail(str(path), START, COUNT)))) == COUNT
+
+
+def test_a_path_that_is_no_text_is_read_without_a_second_process(path):
+    odd = path.with_name(os.fsdecode(b"house-\xff.journal"))
+    path.rename(odd)
+    with closing(SqliteLog(odd, read_only=True)) as log:
+        assert len(list(checked_tail(log, START, COUNT, ahead_from=1))) == COUNT
+
+
+def test_frames_that_are_none_end_the_second_process_s_part(path, monkeypatch):
+    monkeypatch.setattr("marginkeep.journal.reading_ahead._frames", msgspec.msgpack.Decoder(list[int]))
+    with closing(SqliteLog(path, read_only=True)) as log:
+        assert len(list(checked_tail(log, START, COUNT, ahead_from=1))) == COUNT
 
 
 def test_a_server_s_address_holds_everything_that_was_said():

@@ -105,8 +105,10 @@ class BlindLog(MemoryLog):
     """Its reading side is lost from a moment on."""
 
     is_lost = False
+    asked = 0
 
     def find(self, keys):
+        self.asked += 1
         if self.is_lost:
             raise JournalStalled("the server is gone")
         return super().find(keys)
@@ -116,8 +118,10 @@ def test_a_house_that_cannot_look_for_keys_accepts_nothing_more():
     log = BlindLog(new_store())
     house = DurableHouse.open(log, clock=ticking())
     log.is_lost = True
-    with pytest.raises(JournalStalled):
-        house.submit([deposit("ann", key="k")])
+    for _ in range(3):
+        with pytest.raises(JournalStalled):
+            house.look_up([deposit("ann", key="k")])
+    assert log.asked == 1, "a server that is gone is asked again and again"
     log.is_lost = False
     with pytest.raises(JournalStalled, match="gone"):
         house.submit([deposit("ann")])

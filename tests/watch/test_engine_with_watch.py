@@ -130,3 +130,53 @@ def test_orders_that_come_and_go_have_nobody_judged_again_unless_they_book_fundi
     assert evaluated_after(Deposit(account="ann", asset="USD", amount=1)) == 1
     house.apply(PayFunding(market="BTC-PERP", rate=100_000))
     assert evaluated_after(ReserveOrder(order="2", **bid)) == 1
+
+
+def test_rules_without_a_ladder_liquidate_those_who_stood_on_it():
+    from marginkeep.clearing import AdoptRulebook, Liquidated
+    from tests import ladder_houses as ladders
+
+    answers = []
+    for watch_from in (0, 10**9):
+        impact = {"BTC-PERP": {"depth": "10", "impact": "0.005", "share": "0.001", "interval": "10s"}}
+        house = ladders.opened({"impact": impact, "dust": "20"})
+        house.state.watch_from = watch_from
+        fund(house, "ann", 3_000)
+        fund(house, "bob", 100_000)
+        ladders.trade(house, "ann", "bob", 1_000, 50_000)
+        house.apply(ladders.prices(btc=47_200))
+        assert "ann" in house.state.ill, "she was sold whole at once"
+        assert position(house, "ann", "BTC-PERP").size > 900
+        adopted = house.apply(AdoptRulebook(rules=ladders.rules_text(None)))
+        answers.append([msgspec.json.encode(event) for event in adopted])
+        assert isinstance(adopted[-1], Liquidated)
+    assert answers[0] == answers[1]
+
+
+def test_a_new_order_of_who_cannot_be_liquidated_is_released_with_the_next_price_as_by_a_scan():
+    """Its price is in doubt: it may be reduced at, not liquidated at. A house restored meanwhile says the same."""
+    from marginkeep.clearing import ReserveOrder, SetPrices, restore_snapshot, take_snapshot
+    from tests import oracle_houses as quoted
+
+    def doubted(second: float, eth: float):
+        prices_of_btc = (50_000, 45_000, 55_000)
+        return quoted.quotes(quoted.START + second, house, BTC=prices_of_btc, ETH=eth, USDC=1)
+
+    answers = []
+    for watch_from in (0, 10**9):
+        house = quoted.opened()
+        house.state.watch_from = watch_from
+        quoted.done(house, SetPrices(marks={"COIN-PERP": 1_000}, prices={"COIN": 1_000}))
+        quoted.fund(house, "ann", 300, "COIN")
+        quoted.fund(house, "bob", 2_000)
+        quoted.done(house, quoted.buy(house, "ann", "BTC-PERP", 1_000))
+        quoted.done(house, doubted(1, 3_000))
+        quoted.done(house, SetPrices(marks={"COIN-PERP": 900}, prices={"COIN": 100}))
+        assert house.state.called == {"ann": ("BTC-PERP",)}
+        order = {"account": "ann", "market": "BTC-PERP", "side": "sell", "size": 10, "price": 500_000}
+        quoted.done(house, ReserveOrder(order="1", **order))
+        again = restore_snapshot(house.state.rulebook, take_snapshot(house))
+        again.state.watch_from = watch_from
+        answers += [one.apply(doubted(2, 3_001)) for one in (house, again)]
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+    assert answers[0][-1].reason == "liquidation"

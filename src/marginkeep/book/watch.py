@@ -101,7 +101,8 @@ class Watch:
         self._buckets = np.array([buckets_for(int(price)) for price in self._farthest], np.int64)
         self._prices = np.zeros(len(self._farthest), np.int64)
         self._volatility = np.ones(len(self._farthest))
-        self._set_prices_from_valuation()
+        self._prices[:] = [*self._valuation.marks, *self._valuation.prices]
+        self._refresh()
 
     def _make_lists(self) -> None:
         count = len(self._prices)
@@ -179,12 +180,6 @@ class Watch:
 
     # Ticks -----------------------------------------------------------------------------------------------------
 
-    def _set_prices_from_valuation(self) -> None:
-        valuation = self._valuation
-        prices = [*valuation.marks, *valuation.prices]
-        self._prices[:] = prices
-        self._refresh()
-
     def _refresh(self) -> None:
         refresh(self._levels, self._terms, self._prices)
 
@@ -216,18 +211,21 @@ class Watch:
 
     def breached(self) -> list[int]:
         """Return every account below maintenance, rising."""
-        found: list[int] = np.nonzero(self.statuses[: self._book.count] == BREACHED)[0].tolist()
-        return found
+        return self.ill(include_called=False)
 
     def is_called(self, account: int) -> bool:
         """Tell whether an account was below call, and not below maintenance, when it was last judged."""
         return bool(self.statuses[account] == CALLED)
 
+    def is_breached(self, account: int) -> bool:
+        """Tell whether an account was below maintenance when it was last judged; noted ones are judged anew anyway."""
+        return account < len(self._statuses) and bool(self._statuses[account] == BREACHED)
+
     def ill(self, include_called: bool) -> list[int]:
         """Return every account below maintenance, or below call too, rising."""
-        found = self.statuses[: self._book.count] != HEALTHY
-        indices: list[int] = np.nonzero(found)[0].tolist()
-        return indices if include_called else self.breached()
+        least = CALLED if include_called else BREACHED
+        found: list[int] = np.nonzero(self.statuses[: self._book.count] >= least)[0].tolist()
+        return found
 
     def take_unhealed(self) -> list[int]:
         """Return accounts that a command, or a liquidation that could sell nothing, has left below maintenance."""

@@ -14,7 +14,7 @@ from marginkeep.rulebook.ladder_rules import CALLED
 from marginkeep.rulebook.model import CALL, MAINTENANCE, TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from marginkeep.clearing.commands import Command
     from marginkeep.clearing.events import Event
@@ -26,26 +26,35 @@ def attend_all(
     state: State, command: Command, movement: Movement | None, funded: Sequence[int] = ()
 ) -> tuple[Event, ...]:
     """Attend everybody whom a command that moved prices, funding, rules or time may concern."""
-    concerned = _in_turn(state, _concerned(state, command, movement, funded))
-    return attend_these(state, [state.names[index] for index in concerned])
+    concerned = _concerned(state, command, movement, funded)
+    resting = _merely_called(state, concerned)
+    return attend_these(state, [state.names[index] for index in _in_turn(state, concerned)], resting)
 
 
-def attend_these(state: State, names: Iterable[str]) -> tuple[Event, ...]:
+def attend_these(state: State, names: Iterable[str], resting: Container[int] = ()) -> tuple[Event, ...]:
     """Attend accounts in the order given, then those whom that has made ill: who bears a loss, who was deleveraged.
 
     At most one round more than there are markets; whoever is made ill by the last is attended with the next command.
+
+    Parameters
+    ----------
+    resting : those for whom there is nothing to be done as they are: passed over, unless their turn comes after
+        another's has changed them
     """
     events: list[Event] = []
     turn = list(names)
     for _ in range(1 + len(state.tables.markets)):
         touched: set[int] = set()
         for name in turn:
+            index = state.index[name]
+            if index in resting and index not in touched and not state.moved:
+                continue
             answered, changed = attend(state, name)
             events.extend(answered)
             if answered:
                 touched.update(changed)
             if any(isinstance(event, Liquidated) for event in answered):  # who was only called has used no budget
-                state.served = state.index[name]
+                state.served = index
         turn = _made_ill(state, touched) if touched else []
         if not turn:
             break
@@ -122,18 +131,17 @@ def _newly_ill(
 
 
 def _in_turn(state: State, found: set[int]) -> list[int]:
-    """Order accounts so that the one after the last that was served comes first: budgets are shared in rotation.
-
-    Those whose call merely runs are left out: nothing but a price or a date moves them, and both are looked at here.
-    """
-    waiting = _merely_called(state, found)
-    rising = sorted(found - waiting)
+    """Order accounts so that the one after the last that was served comes first: budgets are shared in rotation."""
+    rising = sorted(found)
     later = [index for index in rising if index > state.served]
     return [*later, *rising[: len(rising) - len(later)]]
 
 
 def _merely_called(state: State, found: set[int]) -> set[int]:
-    """Return those whose call neither is due nor is cured: below call, or above it and still below the target."""
+    """Return those whose call neither is due nor is cured: below call, or above it and still below the target.
+
+    Nothing but a price, a date or another's turn moves them; without a watch to ask, everybody is looked at.
+    """
     if state.watch is None:
         return set()
     running = [index for index in sorted(found) if _runs_on(state, index)]

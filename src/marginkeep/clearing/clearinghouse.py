@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from marginkeep.book.columns import Book
+    from marginkeep.book.watch import Watch
     from marginkeep.rulebook import Rulebook
 
 NAME_LENGTH_MAX: Final = 64
@@ -63,7 +64,7 @@ CHECKABLE: Final = (
 _MOVES_TIME: Final = (commands.AdvanceTime, commands.PublishQuotes)
 
 _ORDERS: Final = (commands.ReserveOrder, commands.ReleaseOrder)
-"""Commands that change nothing but what orders reserve, which maintenance does not count, unless funding is due."""
+"""Commands that change nothing but what orders reserve, unless funding is due."""
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("cross", "isolated"),
@@ -124,7 +125,7 @@ class Clearinghouse:
         moved = movement is not None and (movement.acts or state.called)
         if funded or moved or isinstance(command, _MOVES_THE_BOOK):
             return events + enforce(state, command, movement, funded)
-        noted = state.watch is not None and (not isinstance(command, _ORDERS) or transaction.has_booked_funding)
+        noted = state.watch is not None and self._is_news(command, transaction, state.watch)
         if not (noted or state.called or state.ill):
             return events
         return events + self._follow_up(command, transaction, noted)
@@ -143,6 +144,16 @@ class Clearinghouse:
         except Refusal as refusal:
             return (_rejected(command, refusal),)
         return tuple(transaction.events)
+
+    def _is_news(self, command: commands.Command, transaction: Transaction, watch: Watch) -> bool:
+        """Tell whether the watch has to look at those whom a command has touched.
+
+        What orders reserve counts for initial margin alone. But whoever is below maintenance and cannot be liquidated
+        has its orders released with the next price, a new one too.
+        """
+        if not isinstance(command, _ORDERS) or transaction.has_booked_funding:
+            return True
+        return watch.is_breached(self.state.index[command.account])
 
     def _follow_up(self, command: commands.Command, transaction: Transaction, noted: bool) -> tuple[Event, ...]:
         """Tell those who look at accounts one by one which ones a command has changed."""

@@ -91,7 +91,8 @@ def _find_breached(state: State, command: Command, movement: Movement | None, fu
         return state.watch.breached()
     breached: list[int] = []
     if isinstance(command, AdoptRulebook):
-        breached = state.watch.adopt(state.valuation).breached
+        state.watch.adopt(state.valuation)
+        breached = state.watch.breached()  # those whom only the old rules did not liquidate at once, too
     elif not isinstance(command, PayFunding):
         breached = state.watch.tick_valuation().breached
     for market in funded:

@@ -189,6 +189,7 @@ class DurableHouse:
 
         May be asked in another thread, as long as nothing is staged until it has answered.
         """
+        self.require_usable()
         keys = [(request.actor, request.key) for request in requests if request.key]
         if not keys:
             return {}

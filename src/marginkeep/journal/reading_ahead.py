@@ -11,7 +11,7 @@ import os
 import struct
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -33,6 +33,9 @@ AHEAD_FROM: Final = 20_000
 
 FRAME_BYTES: Final = 2**16
 """Bytes of bodies and answers from which a frame is sent: far below what its length can state."""
+
+FRAME_BYTES_MAX: Final = 2**30
+"""A length beyond this is none: something else was written."""
 
 PIPE_BYTES: Final = 2**20
 """What may be on its way, some frames: with less the two would wait for each other within every frame."""
@@ -74,15 +77,13 @@ def read_ahead(tail: Tail) -> Generator[Record, None, Record | None]:
             return last
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        with suppress(OSError, ValueError, msgspec.MsgspecError):  # of another version, or with nothing to say
             process.stdin.write(msgspec.json.encode(tail))
             process.stdin.close()
-        except OSError:
-            return last
-        while frame := _read_frame(process.stdout):
-            records = _frames.decode(frame)
-            last = records[-1]
-            yield from records
+            while frame := _read_frame(process.stdout):
+                records = _frames.decode(frame)
+                yield from records
+                last = records[-1]
     return last
 
 
@@ -96,11 +97,10 @@ def _second_process() -> Iterator[subprocess.Popen[bytes] | None]:
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         process = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],  # -P: whatever lies in the working folder is not imported
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            pipesize=PIPE_BYTES,
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # Ctrl-C is the first one's to answer
         )
@@ -109,9 +109,18 @@ def _second_process() -> Iterator[subprocess.Popen[bytes] | None]:
         return
     with process:
         try:
+            _widen(process.stdout)
             yield process
         finally:
             process.kill()
+
+
+def _widen(stream: IO[bytes] | None) -> None:
+    """Let a pipe hold some frames, where the system can and allows it."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[arg-type]
 
 
 def _read_frame(stream: IO[bytes]) -> bytes:
@@ -120,7 +129,7 @@ def _read_frame(stream: IO[bytes]) -> bytes:
     if len(head) < _LENGTH.size:
         return b""
     (length,) = _LENGTH.unpack(head)
-    frame = stream.read(length)
+    frame = stream.read(min(length, FRAME_BYTES_MAX))
     return frame if len(frame) == length else b""
 
 
@@ -153,7 +162,8 @@ def _parts(records: Iterator[Record]) -> Iterator[list[Record]]:
 
 
 if __name__ == "__main__":
+    records, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing but frames goes to the first process
     try:
-        send_checked(sys.stdin.buffer, sys.stdout.buffer)
+        send_checked(sys.stdin.buffer, records)
     except (MarginkeepError, OSError):
         sys.exit(1)
