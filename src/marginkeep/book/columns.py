@@ -188,7 +188,7 @@ class Book:
         held = [
             (market, p.size, p.cost, p.funding_entry, p.bid_size, p.bid_cost, p.ask_size, p.ask_cost)
             for market, p in account.positions.items()
-            if not p.is_empty
+            if p.size or p.bid_size or p.ask_size or p.cost  # not `is_empty`, which would be called for every position
         ]
         balances = [item for item in account.balances.items() if item[1]]
         in_positions = self.positions.store(start, capacity, held)

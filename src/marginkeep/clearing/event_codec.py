@@ -10,10 +10,12 @@ import msgspec
 from marginkeep.clearing import loss_events  # noqa: F401 - its events are subclasses too
 from marginkeep.clearing.events import Event
 
+_encoder = msgspec.json.Encoder()
+
 
 def encode_events(events: tuple[Event, ...]) -> bytes:
     """Write what the clearinghouse answered as one JSON array."""
-    return msgspec.json.encode(events)
+    return _encoder.encode(events)
 
 
 def decode_events(payload: bytes) -> tuple[Event, ...]:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from marginkeep.clearing import Clearinghouse, decode_command
+from marginkeep.clearing import AdoptRulebook, Clearinghouse, decode_command
 from marginkeep.clearing.event_codec import encode_events
 from marginkeep.clearing.events import RulebookAdopted
 from marginkeep.clearing.snapshot import restore_snapshot
@@ -183,9 +183,8 @@ def _replay_one(log: CommandLog, start: Restored, record: Record) -> None:
             f"{log.place}: record {record.sequence} is answered differently by this engine than is recorded: open the "
             f"journal with the version that wrote it, or run `marginkeep verify --replay` to see the difference"
         )
-    for event in events:
-        if type(event) is RulebookAdopted:
-            start.rules = command.rules  # type: ignore[union-attr]
+    if type(command) is AdoptRulebook and any(type(event) is RulebookAdopted for event in events):
+        start.rules = command.rules
 
 
 def _check_checkpoint(log: CommandLog, tree: MerkleTree) -> int:
