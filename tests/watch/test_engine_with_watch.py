@@ -18,6 +18,15 @@ def pair(seed: int) -> tuple[Clearinghouse, Clearinghouse]:
     return watched, scanned
 
 
+def watching_a_long_of_one() -> Clearinghouse:
+    """Ann is long a BTC at 50,000 with 10,000 USD; the next price begins the watch."""
+    house = opened()
+    house.state.watch_from = 0
+    fund(house, "ann", 10_000)
+    house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+    return house
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_seeded_world_gives_the_same_events_and_state_with_watch_and_with_scan(seed):
     watched, scanned = pair(seed)
@@ -51,10 +60,7 @@ def test_a_replay_gives_the_same_state_with_watch_and_with_scan():
 def test_a_contradiction_halts_what_adds_risk_and_nothing_else():
     from marginkeep.clearing import ReserveOrder, Withdraw
 
-    house = opened()
-    house.state.watch_from = 0
-    fund(house, "ann", 10_000)
-    house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+    house = watching_a_long_of_one()
     house.apply(prices(btc=50_100))
     house.state.watch.statuses[house.state.index["ann"]] = 1
     events = house.apply(prices(btc=50_100.1))
@@ -113,10 +119,7 @@ def test_an_account_that_has_healed_is_not_liquidated():
 def test_orders_that_come_and_go_have_nobody_judged_again_unless_they_book_funding():
     from marginkeep.clearing import PayFunding, ReleaseOrder, ReserveOrder
 
-    house = opened()
-    house.state.watch_from = 0
-    fund(house, "ann", 10_000)
-    house.apply(Trade(market="BTC-PERP", buyer="ann", seller="external", size=1_000, price=500_000))
+    house = watching_a_long_of_one()
     house.apply(prices(btc=50_000))
 
     def evaluated_after(*commands) -> int:

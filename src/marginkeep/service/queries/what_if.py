@@ -110,7 +110,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before, after : the accounts, at present and when all of it is done
     results : of the changes, in their order
     book_before, book_after : the whole book at present and at the stated prices
-    accounts : of a case, as `marginkeep case` states them
+    accounts : of a case, as `marginkeep health` states them
     """
 
     sequence: int
